@@ -1,0 +1,40 @@
+/* model.h - networks by name: one file per family builds a graph. */
+#ifndef TARDIGRAD_MODEL_H
+#define TARDIGRAD_MODEL_H
+
+#include "tardigrad/graph.h"
+
+typedef enum { TG_HE, TG_PYTORCH } tg_init_scheme;
+typedef enum { TG_STEM_AUTO, TG_STEM_CIFAR, TG_STEM_IMAGENET } tg_stem;
+
+typedef struct tg_model_options {
+  int channels, height, width, classes; /* of the data set */
+  int64_t batch;                        /* samples per pass: fixed in the graph */
+  const int64_t *hidden;                /* mlp: widths */
+  uint32_t hidden_count;
+  tg_stem stem;
+} tg_model_options;
+
+typedef struct tg_model {
+  const char *name, *help;
+  /* build - input "x" [batch,channels,height,width], labels "y", output "logits", loss "loss". */
+  tg_status (*build)(const struct tg_model *self, const tg_model_options *options, tg_graph *g);
+  int depth; /* of a family's members */
+} tg_model;
+
+extern const tg_model *const tg_models[];
+extern const size_t tg_model_count;
+
+TG_CHECKED tg_status tg_model_find(const char *name, const tg_model **out);
+/* tg_model_build - a new graph of the model of that name. Errors: TG_ECONFIG. */
+TG_CHECKED tg_status tg_model_build(const char *name, const tg_model_options *options,
+                                    tg_graph **out);
+
+/* tg_model_init - initial parameters w [n] and statistics b [k], host memory: a pure function of
+ * (graph, scheme, seed). Parameter i draws from the stream (seed, TG_RNG_INIT, i).
+ * TG_HE: weights normal with variance 2/fan_in (He et al., ICCV 2015, eq. 10), biases 0.
+ * TG_PYTORCH: weights and biases uniform in +-1/sqrt(fan_in) (PyTorch's default for convolutions
+ * and linear layers). Batch norm: weight 1, bias 0, mean 0, variance 1 in both. */
+void tg_model_init(const tg_graph *g, tg_init_scheme scheme, uint64_t seed, float *w, float *b);
+
+#endif

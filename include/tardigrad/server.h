@@ -1,0 +1,135 @@
+/* server.h - the parameter server as a state machine: Algorithm 2 of Zheng et al. (ICML 2017).
+ *
+ * It owns w, w_bak(m) for every worker, the rule's and the optimiser's state, the batch-norm
+ * running statistics, versions, staleness, the schedule and every counter. It does no I/O and has no
+ * clock: a transport carries its messages, and tests drive it by hand.
+ *
+ * One message is handled by tg_server_begin (decides what happens and what is answered), then
+ * tg_server_apply over all spans of [0,n) (push and pull in one pass over memory: the update, and
+ * w_bak(m) = w, which is itself the send buffer), then tg_server_end. tg_server_step is the three
+ * in one call. */
+#ifndef TARDIGRAD_SERVER_H
+#define TARDIGRAD_SERVER_H
+
+#include "tardigrad/message.h"
+#include "tardigrad/optim.h"
+#include "tardigrad/rule.h"
+
+/* How a batch-norm statistic of the batch is folded into the running one:
+ * b[b_lo+i] = (1-momentum) b[b_lo+i] + momentum s[s_lo+i], i < count. */
+typedef struct tg_fold {
+  size_t b_lo, s_lo, count;
+  float momentum;
+} tg_fold;
+
+typedef struct tg_server_options {
+  const tg_rule *rule;
+  const tg_optimizer *optimizer;
+  tg_schedule schedule;
+  tg_hyper hyper; /* lambda, decay, epsilon, cap, momentum, weight_decay; lr is filled in */
+  uint32_t workers;
+  bool global_state;       /* one rule state for all workers (sync.mean_square=global) */
+  size_t n, k, ks;         /* parameters, running statistics, batch statistics in a push */
+  const tg_fold *folds;    /* how ks folds into k */
+  size_t fold_count;
+  uint32_t batch;          /* samples per gradient */
+  uint64_t train_count;    /* samples in the training set */
+  double epochs;           /* effective passes: the run ends after ceil(epochs*train_count/batch) */
+  double eval_every;       /* epochs between evaluations; 0 = at the end only */
+  double checkpoint_every; /* epochs; 0 = at the end only */
+  uint64_t max_nonfinite;  /* dropped gradients after which the run has diverged */
+} tg_server_options;
+
+/* What one handled message meant; filled by tg_server_begin, completed by tg_server_end. */
+typedef struct tg_server_event {
+  bool applied;          /* an update was made: hand the gradient to tg_server_apply */
+  bool serves;           /* weights are sent: send w_bak(m) span by span */
+  bool nonfinite;        /* a push was dropped */
+  bool evaluated;        /* an evaluation came back */
+  bool checkpoint_due;   /* after tg_server_end: save */
+  bool finished;         /* every worker has been told to stop */
+  uint64_t update;       /* updates applied, after this message */
+  uint64_t staleness;    /* of the applied gradient, in updates */
+  double epoch;          /* effective, after this message */
+  double lr;
+  double correction_ratio; /* r = |correction| / |gradient| of this push */
+  double gap;              /* |w - w_bak(m)| / sqrt(n) before the update */
+} tg_server_event;
+
+/* Everything that a checkpoint saves, as views into the server: owned by it. */
+typedef struct tg_server_state {
+  float *w;          /* [n] */
+  float *b;          /* [k] running statistics */
+  float **bak;       /* [workers][n] */
+  float **rule_state; /* [rule_state_count][n]: workers, 1 or 0 */
+  size_t rule_state_count;
+  float *slot[TG_MAX_SLOTS]; /* [slot_count][n] optimiser state */
+  size_t slot_count;
+  uint64_t *version; /* [workers] updates applied when m last pulled */
+  uint64_t *step;    /* [workers] gradients issued to m so far, the outstanding one included */
+  uint64_t update, samples, issued, nonfinite; /* counters */
+  uint64_t next_eval, next_checkpoint;         /* indices of the next boundaries */
+} tg_server_state;
+
+typedef struct tg_server tg_server;
+
+/* tg_server_create - w_bak(m) = w = w0 for all m (Algorithm 2), rule and optimiser state zero.
+ * w0 [n], b0 [k] are copied. Memory: (1 + workers) n floats + state; owned by the server. */
+TG_CHECKED tg_status tg_server_create(const tg_server_options *options, const float *w0,
+                                      const float *b0, tg_server **out);
+void tg_server_destroy(tg_server *server);
+
+/* tg_server_start - the first message for worker m, at the start of a run or after a restored
+ * state: TG_MSG_WEIGHTS with w_bak(m), its version and its step, or TG_MSG_STOP when every gradient
+ * of the run is already spoken for. Does not change w_bak. */
+void tg_server_start(tg_server *server, uint32_t worker, tg_msg *out);
+
+/* tg_server_begin - takes one header and decides. *reply is the answer's header. If event->applied
+ * or event->serves, call tg_server_apply over the whole of [0,n), then tg_server_end.
+ * TG_EDIVERGED after too many gradients that were not finite. TG_ERUNTIME for a message that no
+ * worker may send (unknown worker, kind, version, step, or one without an outstanding request). */
+TG_CHECKED tg_status tg_server_begin(tg_server *server, const tg_msg *in, tg_msg *reply,
+                                     tg_server_event *event);
+
+/* tg_server_apply - over [span.lo,span.hi): applies the gradient g (span.hi-span.lo floats,
+ * overwritten) if the event says applied (else g is ignored), and writes w_bak(m) if it serves.
+ * Spans come in any order, each parameter once. OpenMP threads share the span. */
+void tg_server_apply(tg_server *server, tg_span span, float *g);
+
+/* tg_server_end - folds the batch statistics s [ks] (NULL when not applied), completes the event. */
+void tg_server_end(tg_server *server, const float *s, tg_server_event *event);
+
+/* tg_server_step - begin, apply over [0,n), end. */
+TG_CHECKED tg_status tg_server_step(tg_server *server, const tg_msg *in, float *g, const float *s,
+                                    tg_msg *reply, tg_server_event *event);
+
+/* tg_server_preempt - from now on every worker is answered TG_MSG_STOP with TG_FLAG_PREEMPT. Pushes
+ * that still arrive are not applied and change nothing: the state saved now is whole, and each
+ * worker's outstanding gradient is computed again from w_bak(m) after resuming. */
+void tg_server_preempt(tg_server *server);
+
+/* tg_server_state_of - views for checkpoints. After restoring w, b, bak, states, versions, steps and
+ * counters through these views, call tg_server_restored with the counters. */
+tg_server_state tg_server_state_of(tg_server *server);
+TG_CHECKED tg_status tg_server_restored(tg_server *server, const tg_server_state *counters);
+
+/* tg_update_block_pass - rule, optimiser and w_bak = w over [lo,hi) of flat vectors, block by block
+ * (TG_BLOCK), parallel over blocks; the one place where weights change, whatever the scheme.
+ * rule_state, w_bak, bak_out may be NULL; adds to the sums. slots point at element 0. g points at
+ * element lo. */
+typedef struct tg_update {
+  const tg_rule *rule; /* compensate may be NULL */
+  const tg_optimizer *optimizer;
+  tg_hyper hyper;
+  float *w;
+  const float *w_bak; /* weights the gradient was computed at, for the rule */
+  float *bak_out;     /* where w is copied after the update; may equal w_bak */
+  float *rule_state;
+  float *slot[TG_MAX_SLOTS];
+} tg_update;
+typedef struct tg_update_sums {
+  double correction_square, gradient_square, gap_square;
+} tg_update_sums;
+void tg_update_apply(const tg_update *u, tg_span span, float *g, tg_update_sums *sums);
+
+#endif

@@ -1,0 +1,117 @@
+/* transport.h - how messages travel. Server and worker cannot tell which row of the table carries
+ * them.
+ *
+ *   mpi  Open MPI, point-to-point; rank 0 is the server, rank m+1 is worker m
+ *   sim  one process: a seeded event queue with a model of compute time; any number of workers
+ *
+ * Large bodies travel in pieces, so that the update of one overlaps the transfer of the next. Every
+ * piece sees the workers in the order in which their headers were taken. */
+#ifndef TARDIGRAD_TRANSPORT_H
+#define TARDIGRAD_TRANSPORT_H
+
+#include <stdbool.h>
+
+#include "tardigrad/message.h"
+#include "tardigrad/status.h"
+#include "tardigrad/trace.h"
+#include "tardigrad/worker.h"
+
+typedef struct tg_comm tg_comm;
+
+typedef enum {
+  TG_ORDER_ROUND_ROBIN,
+  TG_ORDER_EXPONENTIAL,
+  TG_ORDER_LOGNORMAL,
+  TG_ORDER_TRACE
+} tg_sim_order;
+
+typedef struct tg_sim_options {
+  tg_sim_order order;
+  uint64_t seed;
+  uint32_t slow_workers;  /* the first so many workers are slower ... */
+  double slow_factor;     /* ... by this factor */
+  double compute_s;       /* mean seconds of virtual time per gradient */
+  double sigma;           /* of log compute time, lognormal order */
+  const uint32_t *records; /* order=trace: worker | kind << 24, as in trace.bin */
+  size_t record_count;
+} tg_sim_options;
+
+typedef struct tg_comm_options {
+  uint32_t workers;
+  size_t n, k, ks;
+  size_t piece;        /* floats per piece of a body (mpi) */
+  double timeout_s;    /* every wait ends after this, and says for whom it waited */
+  tg_trace *trace;     /* order recorded into, and prescribed by; NULL = neither */
+  tg_sim_options sim;
+  tg_compute *compute; /* sim, and worker ranks of mpi */
+  tg_worker_options worker;
+} tg_comm_options;
+
+/* One row of dist/transports.def. Server side unless said otherwise. */
+typedef struct tg_transport {
+  const char *name, *help;
+  tg_status (*open)(const tg_comm_options *options, tg_comm **out);
+  void (*close)(tg_comm *comm);
+  /* Takes the next message: in arrival order, fair among workers, or in the prescribed order. */
+  tg_status (*recv)(tg_comm *comm, tg_msg *out);
+  /* The next piece of the body of the message taken last: *g points at span->hi - span->lo floats,
+   * the receiver may overwrite them; valid until the next call of recv_piece. Called until
+   * span->hi == n. */
+  tg_status (*recv_piece)(tg_comm *comm, tg_span *span, float **g);
+  /* Its batch statistics [ks], after the last piece; valid until the next recv. */
+  tg_status (*recv_stats)(tg_comm *comm, const float **s);
+  /* Answers worker m: the header, then w_bak(m) by spans (the same buffer must stay unchanged until
+   * m's next message has been taken), then, for TG_MSG_EVALUATE, the running statistics b [k]. */
+  tg_status (*send)(tg_comm *comm, const tg_msg *reply);
+  tg_status (*send_piece)(tg_comm *comm, uint32_t worker, tg_span span, const float *w);
+  tg_status (*send_stats)(tg_comm *comm, uint32_t worker, const float *b);
+  /* Ends the server's part once every worker was told to stop: completes what is under way. */
+  tg_status (*drain)(tg_comm *comm);
+  /* Seconds since the run began: wall clock, or virtual time. */
+  double (*clock)(tg_comm *comm);
+  /* A worker rank's whole life: serves until TG_MSG_STOP, whose flags it returns. NULL for sim,
+   * where recv() runs the workers. */
+  tg_status (*work)(tg_comm *comm, uint32_t *stop_flags);
+  /* Sums over workers for the synchronous scheme, see allreduce below. */
+  tg_status (*allreduce)(tg_comm *comm, float *x, size_t n, double *scalars, size_t scalar_count);
+} tg_transport;
+
+extern const tg_transport *const tg_transports[];
+extern const size_t tg_transport_count;
+TG_CHECKED tg_status tg_transport_find(const char *name, const tg_transport **out);
+
+/* ---- processes ---- what must start and end MPI lives in dist/transport_mpi.c */
+
+typedef struct tg_world {
+  int rank, size;           /* of MPI_COMM_WORLD; 0, 1 without MPI */
+  int local_rank, local_size; /* among ranks of this machine */
+  bool mpi;                 /* MPI was started */
+  char version[128];        /* of the MPI library */
+} tg_world;
+
+/* tg_world_start - starts MPI if a launcher (mpirun, srun) started several processes, or `force`.
+ * Sets MPI_ERRORS_RETURN. */
+TG_CHECKED tg_status tg_world_start(bool force, tg_world *out);
+/* tg_world_agree - collective: every rank gets the worst status of all; rank 0 gets the message of
+ * the lowest failing rank as tg_status_message(). The way to fail before training starts. */
+tg_status tg_world_agree(tg_status mine);
+/* tg_world_broadcast - collective: `bytes` bytes from rank 0 to all. */
+TG_CHECKED tg_status tg_world_broadcast(void *data, size_t bytes);
+/* tg_world_end - collective: MPI_Finalize, if MPI was started. */
+void tg_world_end(void);
+/* tg_world_abort - ends the job from one rank, with this exit code. Does not return. */
+void tg_world_abort(tg_status code) __attribute__((noreturn));
+
+/* ---- stop requests ---- */
+
+/* tg_stop_catch - SIGTERM, SIGINT and SIGUSR1 set a flag from now on. tg_stop_requested reads it. */
+void tg_stop_catch(void);
+bool tg_stop_requested(void);
+void tg_stop_request(void); /* tests */
+
+/* tg_clock_s - seconds of a monotonic clock. tg_nap - sleeps about 50 microseconds: what a polling
+ * loop does when nothing has arrived, so that an idle rank burns no core. */
+double tg_clock_s(void);
+void tg_nap(void);
+
+#endif

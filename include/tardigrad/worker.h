@@ -1,0 +1,40 @@
+/* worker.h - computes gradients and evaluations: a pure function of the message and the weights. */
+#ifndef TARDIGRAD_WORKER_H
+#define TARDIGRAD_WORKER_H
+
+#include <stdbool.h>
+
+#include "tardigrad/message.h"
+#include "tardigrad/status.h"
+
+/* What a worker needs from the floors above it in knowledge and below it in the house: something
+ * that turns (weights, worker, step) into a gradient. dist/ never sees a network, so that its tests
+ * can use a quadratic. All memory is host memory, owned by the compute object. */
+typedef struct tg_compute {
+  size_t n, k, ks;  /* parameters, running statistics, batch statistics */
+  uint32_t batch;
+  float *g;         /* [n] the gradient of the last call */
+  float *s;         /* [ks] its batch statistics */
+  void *self;
+  /* Gradient of worker `worker`'s batch `step` at w [n]: fills g, s and the result. */
+  tg_status (*gradient)(struct tg_compute *c, uint32_t worker, uint64_t step, const float *w,
+                        double *loss_sum, uint64_t *correct);
+  /* Loss and correct predictions of the whole test split at (w, b). */
+  tg_status (*evaluate)(struct tg_compute *c, const float *w, const float *b, double *loss_sum,
+                        uint64_t *correct, uint32_t *samples);
+} tg_compute;
+
+typedef struct tg_worker_options {
+  double clip_norm;      /* sync.clip_norm: 0 = no clipping; applied before the rule squares g */
+  bool skip_evaluation;  /* replay: answer TG_MSG_EVALUATE with zeros */
+  uint64_t chaos_nan_at; /* chaos.nan_gradient_at: gradients (any worker) with this step + 1 are made
+                            NaN; 0 = never */
+} tg_worker_options;
+
+/* tg_worker_step - does what *in asks (TG_MSG_WEIGHTS or TG_MSG_EVALUATE) at the weights w [n] and
+ * running statistics b [k] (evaluation only) and fills the header *out; the body is c->g, c->s.
+ * A gradient that is not finite is reported with TG_FLAG_NONFINITE, not as a failure. */
+TG_CHECKED tg_status tg_worker_step(tg_compute *c, const tg_worker_options *options,
+                                    const tg_msg *in, const float *w, const float *b, tg_msg *out);
+
+#endif
