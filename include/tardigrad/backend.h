@@ -45,16 +45,16 @@ typedef struct tg_exec {
   tg_tensor *y;
 
   /* Set by prepare(). */
-  void *state;            /* the kernel's own; freed by destroy() */
-  size_t workspace_bytes; /* kept from forward to backward */
-  size_t scratch_bytes;   /* within one call; shared with every other node */
-  bool keep_x[TG_MAX_INPUTS], keep_y; /* data that backward() reads */
-  bool y_is_view;                     /* y is x[0]'s memory, unchanged */
+  void *state;                           /* the kernel's own; freed by destroy() */
+  size_t workspace_bytes;                /* kept from forward to backward */
+  size_t scratch_bytes;                  /* within one call; shared with every other node */
+  bool keep_x[TG_MAX_INPUTS], keep_y;    /* data that backward() reads */
+  bool y_is_view;                        /* y is x[0]'s memory, unchanged */
   tg_grad_alias dx_alias[TG_MAX_INPUTS]; /* permissions; backward() must cope with not getting them:
                                             if dx[i] is a buffer of its own, it writes there */
 
-  /* Set by the plan. Parameters are plain float32, in PyTorch's layout. backward() overwrites dx and
-   * dw (never adds). dx[i] is NULL where no gradient is needed. */
+  /* Set by the plan. Parameters are plain float32, in PyTorch's layout. backward() overwrites dx
+   * and dw (never adds). dx[i] is NULL where no gradient is needed. */
   void *workspace, *scratch;
   const float *w[TG_MAX_PARAMS];
   float *dw[TG_MAX_PARAMS];

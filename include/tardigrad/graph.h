@@ -44,11 +44,11 @@ typedef struct tg_value {
   const char *name;
   tg_shape shape;
   tg_node *producer;
-  int uses;         /* consumers; outputs of the graph count as one */
-  bool needs_grad;  /* a parameter lies before it */
-  bool keep_f32;    /* float32 whatever the precision: inputs, logits, losses */
-  bool labels;      /* int32 */
-  bool output;      /* read from outside: its memory lives until the end of the step */
+  int uses;        /* consumers; outputs of the graph count as one */
+  bool needs_grad; /* a parameter lies before it */
+  bool keep_f32;   /* float32 whatever the precision: inputs, logits, losses */
+  bool labels;     /* int32 */
+  bool output;     /* read from outside: its memory lives until the end of the step */
 } tg_value;
 
 typedef enum { TG_INIT_WEIGHT, TG_INIT_BIAS, TG_INIT_ONE, TG_INIT_ZERO } tg_init_kind;
@@ -81,8 +81,8 @@ typedef struct tg_stat_use {
 /* One row of ops/ops.def: what is the same on every backend. Kernels are in backend.h. */
 typedef struct tg_op {
   const char *name, *help;
-  int id;          /* TG_OP_<name>: index into a backend's kernel table */
-  bool loss;       /* its value is a scalar that backward starts from */
+  int id;    /* TG_OP_<name>: index into a backend's kernel table */
+  bool loss; /* its value is a scalar that backward starts from */
   /* infer - checks inputs and attributes, sets the value's shape, declares parameters and
    * statistics. */
   tg_status (*infer)(tg_graph *g, tg_node *node);
@@ -91,8 +91,8 @@ typedef struct tg_op {
 struct tg_node {
   const tg_op *op;
   int index;
-  const char *name;  /* "layer1.0.conv1", or the op's name and number */
-  const void *attr;  /* the op's attributes, see ops.h */
+  const char *name; /* "layer1.0.conv1", or the op's name and number */
+  const void *attr; /* the op's attributes, see ops.h */
   tg_value *in[TG_MAX_INPUTS];
   int in_count;
   tg_value *out;

@@ -1,9 +1,9 @@
 /* plan.h - a graph with memory and kernels on one device: forward and backward passes.
  *
  * Planning happens once: kernels are prepared, ReLUs folded into the op before them where the
- * backend can, and activations, gradients and workspaces are placed in one block by their lifetimes.
- * A pass allocates nothing. Several plans of equal models share w, g, b, s, and may share the block
- * if they never run at the same time (training and evaluation). */
+ * backend can, and activations, gradients and workspaces are placed in one block by their
+ * lifetimes. A pass allocates nothing. Several plans of equal models share w, g, b, s, and may
+ * share the block if they never run at the same time (training and evaluation). */
 #ifndef TARDIGRAD_PLAN_H
 #define TARDIGRAD_PLAN_H
 

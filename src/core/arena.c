@@ -18,7 +18,9 @@ struct tg_arena {
 
 enum { CHUNK_BYTES = 64 << 10 };
 
-tg_arena *tg_arena_create(void) { return calloc(1, sizeof(tg_arena)); }
+tg_arena *tg_arena_create(void) {
+  return calloc(1, sizeof(tg_arena));
+}
 
 void tg_arena_destroy(tg_arena *arena) {
   if (!arena) return;

@@ -4,7 +4,9 @@
 
 enum { LONGEST = 63 };
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+static size_t smaller(size_t a, size_t b) {
+  return a < b ? a : b;
+}
 
 /* Levenshtein distance, over two rows; names longer than LONGEST are never near. */
 static size_t distance(const char *a, const char *b) {

@@ -40,7 +40,9 @@ uint32_t tg_rng_u32(tg_rng *r) {
   return r->block[r->used++];
 }
 
-float tg_rng_float(tg_rng *r) { return (float)(tg_rng_u32(r) >> 8) * 0x1p-24f; }
+float tg_rng_float(tg_rng *r) {
+  return (float)(tg_rng_u32(r) >> 8) * 0x1p-24f;
+}
 
 double tg_rng_double(tg_rng *r) {
   uint64_t hi = tg_rng_u32(r) >> 5, lo = tg_rng_u32(r) >> 6;

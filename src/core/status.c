@@ -16,19 +16,30 @@ tg_status tg_status_set(tg_status code, const char *format, ...) {
   return code;
 }
 
-const char *tg_status_message(void) { return message; }
+const char *tg_status_message(void) {
+  return message;
+}
 
 const char *tg_status_name(tg_status code) {
   switch (code) {
-  case TG_OK: return "done";
-  case TG_ERUNTIME: return "failed";
-  case TG_EUSAGE: return "usage";
-  case TG_EDIVERGED: return "diverged";
-  case TG_EDATA: return "bad data";
-  case TG_ENOINPUT: return "missing input";
-  case TG_EUNAVAILABLE: return "not available";
-  case TG_EPREEMPTED: return "stopped by a signal";
-  case TG_ECONFIG: return "bad configuration";
+  case TG_OK:
+    return "done";
+  case TG_ERUNTIME:
+    return "failed";
+  case TG_EUSAGE:
+    return "usage";
+  case TG_EDIVERGED:
+    return "diverged";
+  case TG_EDATA:
+    return "bad data";
+  case TG_ENOINPUT:
+    return "missing input";
+  case TG_EUNAVAILABLE:
+    return "not available";
+  case TG_EPREEMPTED:
+    return "stopped by a signal";
+  case TG_ECONFIG:
+    return "bad configuration";
   }
   return "failed";
 }
