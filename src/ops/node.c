@@ -73,17 +73,13 @@ tg_value *tg_graph_value(const tg_graph *g, const char *name) {
   return NULL;
 }
 
-/* Appends to one of the graph's lists of pointers. */
-static bool append(void ***list, int *count, int *room, void *item) {
-  if (*count == *room) {
-    int wanted = *room ? 2 * *room : 64;
-    void **grown = realloc(*list, (size_t)wanted * sizeof **list);
-    if (!grown) return false;
-    *list = grown;
-    *room = wanted;
-  }
-  (*list)[(*count)++] = item;
-  return true;
+/* The list with room for one more pointer, or NULL without memory (the old list stays valid). */
+static void *grown(void *list, int count, int *room) {
+  if (count < *room) return list;
+  int wanted = *room ? 2 * *room : 64;
+  void *more = realloc(list, (size_t)wanted * sizeof(void *));
+  if (more) *room = wanted;
+  return more;
 }
 
 static tg_status out_of_memory(tg_graph *g) {
@@ -136,10 +132,13 @@ tg_value *tg_graph_add(tg_graph *g, const tg_op *op, const char *name, const voi
     in[i]->uses++;
     out->needs_grad |= in[i]->needs_grad;
   }
-  if (!append((void ***)&g->node, &g->node_count, &g->node_room, node)) {
+  tg_node **nodes = grown(g->node, g->node_count, &g->node_room);
+  if (!nodes) {
     out_of_memory(g);
     return NULL;
   }
+  g->node = nodes;
+  g->node[g->node_count++] = node;
   return out;
 }
 
@@ -171,7 +170,10 @@ tg_status tg_node_param(tg_graph *g, tg_node *node, const char *suffix, tg_shape
                   .fan_in = fan_in,
                   .fan_out = fan_out,
                   .uses = 1};
-  if (!append((void ***)&g->param, &g->param_count, &g->param_room, p)) return out_of_memory(g);
+  tg_param **params = grown(g->param, g->param_count, &g->param_room);
+  if (!params) return out_of_memory(g);
+  g->param = params;
+  g->param[g->param_count++] = p;
   g->n += p->count;
   node->param[node->param_count++] = p;
   return TG_OK;
@@ -194,7 +196,10 @@ tg_status tg_node_stat(tg_graph *g, tg_node *node, const char *suffix, size_t co
     stat = tg_arena_alloc(g->arena, sizeof *stat);
     if (!stat) return out_of_memory(g);
     *stat = (tg_stat){.name = name, .offset = g->k, .count = count, .initial = initial};
-    if (!append((void ***)&g->stat, &g->stat_count, &g->stat_room, stat)) return out_of_memory(g);
+    tg_stat **stats = grown(g->stat, g->stat_count, &g->stat_room);
+    if (!stats) return out_of_memory(g);
+    g->stat = stats;
+    g->stat[g->stat_count++] = stat;
     g->k += count;
   }
   node->stat[node->stat_count++] =

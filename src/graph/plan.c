@@ -1,0 +1,244 @@
+/* plan.c - a graph prepared for one device, and its forward and backward walk. */
+#include "tardigrad/plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/plan_private.h"
+
+static const tg_kernel *kernel_of(const tg_plan *p, const tg_node *node) {
+  return p->device->backend->kernel[node->op->id];
+}
+
+int tg_plan_root(const tg_plan *p, const tg_value *value) {
+  int i = value->index;
+  while (p->step[i].folded) i = p->exec[i].node->in[0]->index;
+  return i;
+}
+
+static tg_status allocate(tg_plan *p) {
+  size_t n = (size_t)p->count + 1;
+  p->exec = calloc(n, sizeof *p->exec);
+  p->step = calloc(n, sizeof *p->step);
+  p->tensor = calloc(n, sizeof *p->tensor);
+  p->data = malloc(n * sizeof *p->data);
+  p->grad = malloc(n * sizeof *p->grad);
+  p->grad_shared = calloc(n, sizeof *p->grad_shared);
+  p->param_done = calloc((size_t)p->graph->param_count + 1, sizeof *p->param_done);
+  if (!p->exec || !p->step || !p->tensor || !p->data || !p->grad || !p->grad_shared ||
+      !p->param_done)
+    TG_FAIL(TG_ERUNTIME, "no memory for a plan of %d nodes", p->count);
+  for (int i = 0; i < p->count; i++) {
+    tg_step *s = &p->step[i];
+    p->data[i] = p->grad[i] = s->workspace = s->dy = s->result = TG_NO_BUFFER;
+    for (int j = 0; j < TG_MAX_INPUTS; j++) s->dx[j] = s->sum[j].dst = s->sum[j].src = TG_NO_BUFFER;
+    for (int j = 0; j < TG_MAX_PARAMS; j++) s->dw_aside[j] = TG_NO_BUFFER;
+  }
+  return TG_OK;
+}
+
+/* A ReLU whose only input is used by nobody else can be done by the op before it. */
+static void fold_relu(tg_plan *p, int i) {
+  const tg_node *node = p->graph->node[i];
+  if (node->op->id != TG_OP_relu || node->in[0]->uses != 1 || node->in[0]->output) return;
+  if (node->out->keep_f32 != node->in[0]->keep_f32) return; /* one tensor, one dtype */
+  const tg_node *before = node->in[0]->producer;
+  const tg_kernel *kernel = kernel_of(p, before);
+  if (!kernel || !kernel->fuses_relu) return;
+  p->exec[before->index].fuse_relu = true;
+  p->step[i].folded = true;
+}
+
+static tg_dtype dtype_of(const tg_plan *p, const tg_value *value) {
+  if (value->labels) return TG_I32;
+  return value->keep_f32 ? TG_F32 : p->options.precision;
+}
+
+static tg_status prepare(tg_plan *p, int i) {
+  const tg_node *node = p->graph->node[i];
+  tg_exec *e = &p->exec[i];
+  const tg_kernel *kernel = kernel_of(p, node);
+  if (!kernel)
+    TG_FAIL(TG_ECONFIG, "%s: device %s has no kernel for op %s", node->name,
+            p->device->backend->name, node->op->name);
+  for (int j = 0; j < node->in_count; j++) {
+    e->x[j] = &p->tensor[tg_plan_root(p, node->in[j])];
+    e->needs_dx[j] = p->options.train && node->in[j]->needs_grad;
+  }
+  e->y = &p->tensor[i];
+  *e->y = (tg_tensor){.shape = node->out->shape, .dtype = dtype_of(p, node->out)};
+  e->y->bytes = tg_shape_count(&e->y->shape) * tg_dtype_bytes(e->y->dtype);
+  p->step[i].prepared = true; /* destroy() must see a half prepared one too */
+  TG_TRY(kernel->prepare(e));
+  if (e->scratch_bytes > p->scratch_bytes) p->scratch_bytes = e->scratch_bytes;
+  return TG_OK;
+}
+
+static tg_status build(tg_plan *p) {
+  TG_TRY(allocate(p));
+  for (int i = 0; i < p->count; i++) {
+    p->exec[i].node = p->graph->node[i];
+    p->exec[i].device = p->device;
+    p->exec[i].train = p->options.train;
+  }
+  for (int i = 0; i < p->count; i++) fold_relu(p, i);
+  for (int i = 0; i < p->count; i++)
+    if (!p->step[i].folded) TG_TRY(prepare(p, i));
+  TG_TRY(tg_plan_lifetimes(p));
+  return tg_plan_offsets(p);
+}
+
+tg_status tg_plan_create(const tg_graph *g, tg_device *device, const tg_plan_options *options,
+                         tg_plan **out) {
+  TG_TRY(tg_graph_status(g));
+  tg_plan *p = calloc(1, sizeof *p);
+  if (!p) TG_FAIL(TG_ERUNTIME, "no memory for a plan");
+  p->graph = g;
+  p->device = device;
+  p->options = *options;
+  p->count = g->node_count;
+  tg_status status = build(p);
+  if (status != TG_OK) {
+    tg_plan_destroy(p);
+    return status;
+  }
+  *out = p;
+  return TG_OK;
+}
+
+void tg_plan_destroy(tg_plan *p) {
+  if (!p) return;
+  for (int i = 0; p->exec && p->step && i < p->count; i++) {
+    const tg_kernel *kernel = kernel_of(p, p->graph->node[i]);
+    if (p->step[i].prepared && kernel->destroy) kernel->destroy(&p->exec[i]);
+  }
+  free(p->exec);
+  free(p->step);
+  free(p->tensor);
+  free(p->data);
+  free(p->grad);
+  free(p->grad_shared);
+  free(p->param_done);
+  free(p->buffer);
+  free(p);
+}
+
+size_t tg_plan_bytes(const tg_plan *p) {
+  return p->block_bytes;
+}
+
+size_t tg_plan_unshared_bytes(const tg_plan *p) {
+  size_t bytes = 0;
+  for (int i = 0; i < p->buffer_count; i++) bytes += p->buffer[i].bytes;
+  for (int i = 0; i < p->count; i++) bytes += p->exec[i].scratch_bytes;
+  return bytes;
+}
+
+static void *at(const tg_plan *p, int buffer) {
+  return buffer == TG_NO_BUFFER ? NULL : p->block + p->buffer[buffer].offset;
+}
+
+void tg_plan_place(tg_plan *p, void *block) {
+  p->block = block;
+  for (int i = 0; i < p->count; i++) {
+    if (p->step[i].folded) continue;
+    tg_exec *e = &p->exec[i];
+    const tg_step *s = &p->step[i];
+    e->y->data = at(p, p->data[i]);
+    e->workspace = at(p, s->workspace);
+    e->scratch = p->block + p->scratch_offset;
+    e->result = at(p, s->result);
+    e->dy = at(p, s->dy);
+    for (int j = 0; j < e->node->in_count; j++) e->dx[j] = at(p, s->dx[j]);
+  }
+}
+
+void tg_plan_bind(tg_plan *p, const float *w, float *g, const float *b, float *s) {
+  p->g = g;
+  for (int i = 0; i < p->count; i++) {
+    tg_exec *e = &p->exec[i];
+    for (int j = 0; j < e->node->param_count; j++) {
+      const tg_param *param = e->node->param[j];
+      float *aside = at(p, p->step[i].dw_aside[j]);
+      e->w[j] = w + param->offset;
+      e->dw[j] = aside ? aside : g ? g + param->offset : NULL;
+    }
+    for (int j = 0; j < e->node->stat_count; j++) {
+      e->running[j] = b ? b + e->node->stat[j].stat->offset : NULL;
+      e->batch_stat[j] = s ? s + e->node->stat[j].s_offset : NULL;
+    }
+  }
+}
+
+static tg_status find(const tg_plan *p, const char *name, int *out) {
+  const tg_value *value = tg_graph_value(p->graph, name);
+  if (!value) TG_FAIL(TG_ERUNTIME, "the graph has no value named %s", name);
+  *out = tg_plan_root(p, value);
+  return TG_OK;
+}
+
+tg_status tg_plan_write(tg_plan *p, const char *input, const void *host, size_t bytes) {
+  int i = 0;
+  TG_TRY(find(p, input, &i));
+  if (p->graph->node[i]->op->id != TG_OP_input)
+    TG_FAIL(TG_ERUNTIME, "value %s is computed, not an input", input);
+  if (bytes != p->tensor[i].bytes)
+    TG_FAIL(TG_ERUNTIME, "input %s takes %zu bytes, not %zu", input, p->tensor[i].bytes, bytes);
+  return p->device->backend->to_device(p->device, p->tensor[i].data, host, bytes);
+}
+
+tg_status tg_plan_forward(tg_plan *p) {
+  for (int i = 0; i < p->count; i++)
+    if (!p->step[i].folded) TG_TRY(kernel_of(p, p->exec[i].node)->forward(&p->exec[i]));
+  return TG_OK;
+}
+
+/* Gradients of parameters on which no loss depends. */
+static tg_status zero_unused(const tg_plan *p) {
+  static const float zeros[1024];
+  for (int i = 0; i < p->graph->param_count; i++) {
+    const tg_param *param = p->graph->param[i];
+    for (size_t lo = 0; !p->param_done[i] && lo < param->count; lo += 1024) {
+      size_t count = param->count - lo < 1024 ? param->count - lo : 1024;
+      TG_TRY(p->device->backend->to_device(p->device, p->g + param->offset + lo, zeros,
+                                           count * sizeof(float)));
+    }
+  }
+  return TG_OK;
+}
+
+static tg_status node_backward(tg_plan *p, int i) {
+  tg_exec *e = &p->exec[i];
+  const tg_step *s = &p->step[i];
+  const tg_backend *backend = p->device->backend;
+  TG_TRY(kernel_of(p, e->node)->backward(e));
+  for (int j = 0; j < e->node->in_count; j++)
+    if (s->sum[j].dst != TG_NO_BUFFER)
+      TG_TRY(backend->add(p->device, e->x[j], at(p, s->sum[j].dst), at(p, s->sum[j].src)));
+  for (int j = 0; j < e->node->param_count; j++)
+    if (s->dw_aside[j] != TG_NO_BUFFER)
+      TG_TRY(backend->add_f32(p->device, e->node->param[j]->count, p->g + e->node->param[j]->offset,
+                              e->dw[j]));
+  return TG_OK;
+}
+
+tg_status tg_plan_backward(tg_plan *p) {
+  if (!p->options.train) TG_FAIL(TG_ERUNTIME, "a plan for evaluation has no backward pass");
+  TG_TRY(zero_unused(p));
+  for (int i = p->count - 1; i >= 0; i--)
+    if (p->step[i].backward) TG_TRY(node_backward(p, i));
+  return TG_OK;
+}
+
+tg_status tg_plan_loss(tg_plan *p, const char *loss, tg_loss_result *out) {
+  int i = 0;
+  TG_TRY(find(p, loss, &i));
+  if (!p->exec[i].result) TG_FAIL(TG_ERUNTIME, "value %s is not a loss", loss);
+  return p->device->backend->to_host(p->device, out, p->exec[i].result, sizeof *out);
+}
+
+tg_status tg_plan_read(tg_plan *p, const char *value, float *host) {
+  int i = 0;
+  TG_TRY(find(p, value, &i));
+  return p->device->backend->read(p->device, &p->tensor[i], host);
+}

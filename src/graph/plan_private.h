@@ -1,0 +1,60 @@
+/* plan_private.h - inside a plan: shared by plan.c (what runs), lifetimes.c (what lives when) and
+ * place.c (where it lies). */
+#ifndef TARDIGRAD_PLAN_PRIVATE_H
+#define TARDIGRAD_PLAN_PRIVATE_H
+
+#include "tardigrad/plan.h"
+
+enum { TG_NO_BUFFER = -1 };
+
+/* A stretch of the block, alive from moment `first` to moment `last`: node i runs forward at moment
+ * i and backward at moment 2*count-1-i. */
+typedef struct tg_buffer {
+  size_t bytes, offset;
+  int first, last;
+} tg_buffer;
+
+/* After a node's backward pass: dst += src, both gradients of the value that is its input. */
+typedef struct tg_grad_sum {
+  int dst, src; /* buffers, or TG_NO_BUFFER */
+} tg_grad_sum;
+
+/* What the plan knows about one node, beside what the kernel knows (tg_exec). */
+typedef struct tg_step {
+  bool folded;   /* a ReLU that the op before it does */
+  bool backward; /* a loss depends on it and a parameter lies at or before it */
+  bool prepared;
+  int workspace, dy, result; /* buffers */
+  int dx[TG_MAX_INPUTS];     /* buffers */
+  tg_grad_sum sum[TG_MAX_INPUTS];
+  int dw_aside[TG_MAX_PARAMS]; /* buffer for a further use of a shared parameter */
+} tg_step;
+
+struct tg_plan {
+  const tg_graph *graph;
+  tg_device *device;
+  tg_plan_options options;
+  int count;         /* nodes */
+  tg_exec *exec;     /* [count] */
+  tg_step *step;     /* [count] */
+  tg_tensor *tensor; /* [count] by value; a folded ReLU's is that of the op before it */
+  int *data;         /* [count] buffer of a value's data; views share */
+  int *grad;         /* [count] while planning: buffer of the gradient so far */
+  bool *grad_shared; /* [count] while planning: another gradient lies in the same buffer */
+  bool *param_done;  /* [param_count] some node's backward writes its part of g */
+  tg_buffer *buffer;
+  int buffer_count, buffer_room;
+  size_t scratch_bytes, scratch_offset, block_bytes;
+  unsigned char *block;
+  float *g;
+};
+
+/* tg_plan_root - the index of the value in whose tensor `value` is computed. */
+int tg_plan_root(const tg_plan *plan, const tg_value *value);
+
+/* tg_plan_lifetimes - lists the buffers with their lifetimes, and the sums of gradients. */
+TG_CHECKED tg_status tg_plan_lifetimes(tg_plan *plan);
+/* tg_plan_offsets - places the buffers: none overlaps another that is alive at the same moment. */
+TG_CHECKED tg_status tg_plan_offsets(tg_plan *plan);
+
+#endif
