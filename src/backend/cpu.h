@@ -73,13 +73,17 @@ void tg_cpu_place_plain(tg_tensor *t);
 
 enum { TG_CPU_MAX_ARGS = 12 };
 
-/* A oneDNN primitive with its memory objects. All zero: nothing to run, nothing to free. */
+/* A oneDNN primitive with its memory objects. All zero: nothing to run, nothing to free.
+ * An argument whose owner keeps it in another layout (or type) than the primitive wants has a copy
+ * of its own in scratch, which is filled before the primitive runs or read back after it. */
 typedef struct tg_cpu_call {
   dnnl_primitive_t primitive;
   tg_device *device;
   int count;
   dnnl_exec_arg_t arg[TG_CPU_MAX_ARGS];
-  size_t scratch_bytes; /* to be at hand when it runs */
+  struct tg_cpu_detour *detour[TG_CPU_MAX_ARGS];
+  size_t inner_bytes;   /* scratchpads of the primitive and of the copies: one at a time */
+  size_t scratch_bytes; /* inner_bytes and the copies */
 } tg_cpu_call;
 
 /* tg_cpu_check - a oneDNN status as ours; `what` and `node` name what failed. */
@@ -99,6 +103,12 @@ const dnnl_memory_desc_t *tg_cpu_query(const_dnnl_primitive_desc_t pd, dnnl_quer
 TG_CHECKED tg_status tg_cpu_call_create(tg_cpu_call *call, tg_device *d, dnnl_primitive_desc_t pd);
 /* tg_cpu_call_arg - adds the argument DNNL_ARG_... with this descriptor. */
 TG_CHECKED tg_status tg_cpu_call_arg(tg_cpu_call *call, int arg, const dnnl_memory_desc_t *desc);
+/* tg_cpu_call_in, tg_cpu_call_out - the same for memory that is laid out as `have` where the
+ * primitive wants `want`. */
+TG_CHECKED tg_status tg_cpu_call_in(tg_cpu_call *call, int arg, const dnnl_memory_desc_t *have,
+                                    const dnnl_memory_desc_t *want);
+TG_CHECKED tg_status tg_cpu_call_out(tg_cpu_call *call, int arg, const dnnl_memory_desc_t *have,
+                                     const dnnl_memory_desc_t *want);
 /* tg_cpu_call_bind - points an argument at device memory. Unknown arguments are ignored. */
 void tg_cpu_call_bind(tg_cpu_call *call, int arg, const void *p);
 /* tg_cpu_call_run - with `scratch` [scratch_bytes] of device memory, aligned to 64. */
