@@ -1,0 +1,359 @@
+/* net.c - a model on a device with its data. */
+#include "tardigrad/net.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tardigrad/log.h"
+
+/* A graph planned for one use: training, or evaluation. */
+typedef struct tg_pass {
+  tg_graph *graph;
+  tg_plan *plan;
+  uint32_t batch;
+} tg_pass;
+
+struct tg_net {
+  tg_net_options options;
+  tg_device *device;
+  tg_pass train, eval;
+  void *block;            /* device memory of both plans */
+  float *w, *g, *b, *s;   /* device memory, where it is not the host's */
+  float *host_g, *host_s; /* what messages carry */
+  float *x;               /* one host batch */
+  int32_t *y;
+  tg_dataset *train_set, *eval_set;
+  tg_loader *loader;
+  tg_compute compute;
+};
+
+static tg_data_options data_options(const tg_config *c) {
+  return (tg_data_options){.name = c->data_name,
+                           .path = c->data_path,
+                           .train_limit = (uint32_t)c->data_train_limit,
+                           .test_limit = (uint32_t)c->data_test_limit,
+                           .seed = (uint64_t)c->run_seed};
+}
+
+static tg_stem stem_of(const char *name) {
+  if (strcmp(name, "cifar") == 0) return TG_STEM_CIFAR;
+  return strcmp(name, "imagenet") == 0 ? TG_STEM_IMAGENET : TG_STEM_AUTO;
+}
+
+static tg_model_options model_options(const tg_config *c, const tg_dataset_source *source,
+                                      int64_t batch) {
+  return (tg_model_options){.channels = source->channels,
+                            .height = source->height,
+                            .width = source->width,
+                            .classes = source->classes,
+                            .batch = batch,
+                            .hidden = c->model_hidden.item,
+                            .hidden_count = c->model_hidden.count,
+                            .stem = stem_of(c->model_stem)};
+}
+
+/* ---- outline ---- */
+
+static tg_status collect_folds(const tg_graph *g, tg_fold **out, size_t *count) {
+  size_t uses = 0;
+  for (int i = 0; i < g->node_count; i++) uses += (size_t)g->node[i]->stat_count;
+  tg_fold *folds = calloc(uses + 1, sizeof *folds);
+  if (!folds) TG_FAIL(TG_ERUNTIME, "no memory for %zu statistics", uses);
+  *count = 0;
+  for (int i = 0; i < g->node_count; i++)
+    for (int j = 0; j < g->node[i]->stat_count; j++) {
+      const tg_stat_use *use = &g->node[i]->stat[j];
+      folds[(*count)++] = (tg_fold){.b_lo = use->stat->offset,
+                                    .s_lo = use->s_offset,
+                                    .count = use->stat->count,
+                                    .momentum = use->momentum};
+    }
+  *out = folds;
+  return TG_OK;
+}
+
+/* Samples of a split: from the row where it says so, else by reading the set. */
+static tg_status count_samples(const tg_config *c, const tg_dataset_source *source, tg_split split,
+                               uint32_t *out) {
+  uint32_t known = split == TG_TRAIN ? source->train_count : source->test_count;
+  uint32_t limit = (uint32_t)(split == TG_TRAIN ? c->data_train_limit : c->data_test_limit);
+  if (known > 0 && limit <= known) {
+    *out = limit > 0 ? limit : known;
+    return TG_OK;
+  }
+  tg_data_options options = data_options(c);
+  tg_dataset *set;
+  TG_TRY(tg_dataset_open(&options, split, &set));
+  *out = set->count;
+  tg_dataset_close(set);
+  return TG_OK;
+}
+
+void tg_outline_destroy(tg_outline *o) {
+  if (!o) return;
+  tg_graph_destroy(o->graph);
+  free(o->folds);
+  free(o);
+}
+
+tg_status tg_outline_create(const tg_config *c, uint32_t batch, tg_outline **out) {
+  const tg_dataset_source *source;
+  TG_TRY(tg_dataset_find(c->data_name, &source));
+  tg_status status = TG_OK;
+  tg_outline *o = calloc(1, sizeof *o);
+  if (!o) TG_FAIL(TG_ERUNTIME, "no memory for a model");
+  o->model = model_options(c, source, batch);
+  snprintf(o->model_name, sizeof o->model_name, "%s", c->model_name);
+  TG_DO(tg_model_build(c->model_name, &o->model, &o->graph));
+  TG_DO(collect_folds(o->graph, &o->folds, &o->fold_count));
+  TG_DO(count_samples(c, source, TG_TRAIN, &o->train_count));
+  TG_DO(count_samples(c, source, TG_TEST, &o->test_count));
+  *out = o;
+  return TG_OK;
+done:
+  tg_outline_destroy(o);
+  return status;
+}
+
+tg_status tg_outline_initial(const tg_outline *o, const tg_config *c, float *w, float *b) {
+  tg_init_scheme scheme = strcmp(c->model_init, "pytorch") == 0 ? TG_PYTORCH : TG_HE;
+  tg_model_init(o->graph, scheme, (uint64_t)c->run_seed, w, b);
+  return TG_OK;
+}
+
+/* ---- net ---- */
+
+static tg_status make_pass(tg_net *net, const tg_config *c, const tg_dataset_source *source,
+                           uint32_t batch, bool train, tg_pass *pass) {
+  tg_model_options options = model_options(c, source, batch);
+  pass->batch = batch;
+  TG_TRY(tg_model_build(c->model_name, &options, &pass->graph));
+  tg_plan_options plan = {.train = train,
+                          .precision = strcmp(c->device_precision, "bf16") == 0 ? TG_BF16 : TG_F32};
+  return tg_plan_create(pass->graph, net->device, &plan, &pass->plan);
+}
+
+static uint32_t eval_batch(const tg_config *c, uint32_t test_count) {
+  uint32_t wanted = (uint32_t)c->train_eval_batch;
+  return test_count > 0 && wanted > test_count ? test_count : wanted;
+}
+
+static tg_status make_passes(tg_net *net, const tg_config *c, uint32_t test_count) {
+  const tg_dataset_source *source;
+  TG_TRY(tg_dataset_find(c->data_name, &source));
+  TG_TRY(tg_device_open(c->device_name, &net->device));
+  if (net->options.train) TG_TRY(make_pass(net, c, source, net->options.batch, true, &net->train));
+  if (net->options.evaluate)
+    TG_TRY(make_pass(net, c, source, eval_batch(c, test_count), false, &net->eval));
+  return TG_OK;
+}
+
+static size_t block_bytes(const tg_net *net) {
+  size_t train = net->train.plan ? tg_plan_bytes(net->train.plan) : 0;
+  size_t eval = net->eval.plan ? tg_plan_bytes(net->eval.plan) : 0;
+  return train > eval ? train : eval;
+}
+
+static const tg_graph *any_graph(const tg_net *net) {
+  return net->train.graph ? net->train.graph : net->eval.graph;
+}
+
+/* Floats of one host batch: the larger of the two passes. */
+static size_t batch_floats(const tg_net *net) {
+  const tg_pass *pass = net->train.batch > net->eval.batch ? &net->train : &net->eval;
+  return tg_shape_count(&tg_graph_value(pass->graph, "x")->shape);
+}
+
+static tg_status device_vector(tg_net *net, size_t count, float **out) {
+  return net->device->backend->alloc(net->device, (count ? count : 1) * sizeof(float),
+                                     (void **)out);
+}
+
+static tg_status allocate(tg_net *net) {
+  const tg_graph *g = any_graph(net);
+  TG_TRY(net->device->backend->alloc(net->device, block_bytes(net) + 1, &net->block));
+  if (!net->device->backend->host_memory) {
+    TG_TRY(device_vector(net, g->n, &net->w));
+    TG_TRY(device_vector(net, g->k, &net->b));
+    TG_TRY(device_vector(net, g->n, &net->g));
+    TG_TRY(device_vector(net, g->ks, &net->s));
+  }
+  uint32_t most = net->train.batch > net->eval.batch ? net->train.batch : net->eval.batch;
+  net->x = tg_alloc_aligned(batch_floats(net) * sizeof(float));
+  net->y = tg_alloc_aligned(most * sizeof(int32_t));
+  if (net->options.train) {
+    net->host_g = tg_alloc_aligned(g->n * sizeof(float));
+    net->host_s = tg_alloc_aligned(g->ks * sizeof(float));
+  }
+  if (!net->x || !net->y || (net->options.train && (!net->host_g || !net->host_s)))
+    TG_FAIL(TG_ERUNTIME, "no memory for gradients of %zu parameters", g->n);
+  if (net->train.plan) tg_plan_place(net->train.plan, net->block);
+  if (net->eval.plan) tg_plan_place(net->eval.plan, net->block);
+  return TG_OK;
+}
+
+static tg_status open_data(tg_net *net, const tg_config *c) {
+  tg_data_options options = data_options(c);
+  if (net->options.train) {
+    TG_TRY(tg_dataset_open(&options, TG_TRAIN, &net->train_set));
+    tg_loader_options loader = {.seed = (uint64_t)c->run_seed,
+                                .workers = net->options.workers,
+                                .batch = net->options.batch,
+                                .augment = strcmp(c->data_augment, "crop_flip") == 0
+                                               ? TG_AUGMENT_CROP_FLIP
+                                               : TG_AUGMENT_NONE};
+    TG_TRY(tg_loader_create(net->train_set, &loader, &net->loader));
+  }
+  if (net->options.evaluate) TG_TRY(tg_dataset_open(&options, net->options.split, &net->eval_set));
+  return TG_OK;
+}
+
+/* Hands host weights to a pass: as they are, or through device memory. */
+static tg_status bind_weights(tg_net *net, const tg_pass *pass, const float *w, const float *b) {
+  const tg_backend *backend = net->device->backend;
+  const tg_graph *g = pass->graph;
+  if (backend->host_memory) {
+    tg_plan_bind(pass->plan, w, net->host_g, b, net->host_s);
+    return TG_OK;
+  }
+  TG_TRY(backend->to_device(net->device, net->w, w, g->n * sizeof(float)));
+  if (b && g->k) TG_TRY(backend->to_device(net->device, net->b, b, g->k * sizeof(float)));
+  tg_plan_bind(pass->plan, net->w, net->g, net->b, net->s);
+  return TG_OK;
+}
+
+static tg_status feed(tg_net *net, const tg_pass *pass) {
+  size_t floats = tg_shape_count(&tg_graph_value(pass->graph, "x")->shape);
+  TG_TRY(tg_plan_write(pass->plan, "x", net->x, floats * sizeof(float)));
+  return tg_plan_write(pass->plan, "y", net->y, pass->batch * sizeof(int32_t));
+}
+
+static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const float *w,
+                          double *loss_sum, uint64_t *correct) {
+  tg_net *net = c->self;
+  const tg_backend *backend = net->device->backend;
+  const tg_pass *pass = &net->train;
+  TG_TRY(tg_loader_fill(net->loader, worker, step, net->x, net->y));
+  TG_TRY(bind_weights(net, pass, w, NULL));
+  TG_TRY(feed(net, pass));
+  TG_TRY(tg_plan_forward(pass->plan));
+  TG_TRY(tg_plan_backward(pass->plan));
+  tg_loss_result loss;
+  TG_TRY(tg_plan_loss(pass->plan, "loss", &loss));
+  if (!backend->host_memory) {
+    TG_TRY(backend->to_host(net->device, c->g, net->g, c->n * sizeof(float)));
+    if (c->ks) TG_TRY(backend->to_host(net->device, c->s, net->s, c->ks * sizeof(float)));
+  }
+  *loss_sum = loss.sum;
+  *correct = loss.correct;
+  return TG_OK;
+}
+
+static tg_status evaluate(tg_compute *c, const float *w, const float *b, double *loss_sum,
+                          uint64_t *correct, uint32_t *samples) {
+  tg_net *net = c->self;
+  const tg_pass *pass = &net->eval;
+  TG_TRY(bind_weights(net, pass, w, b));
+  *loss_sum = 0;
+  *correct = 0;
+  *samples = net->eval_set->count;
+  for (uint32_t first = 0; first < net->eval_set->count; first += pass->batch) {
+    tg_dataset_fill(net->eval_set, first, pass->batch, net->x, net->y);
+    TG_TRY(feed(net, pass));
+    TG_TRY(tg_plan_forward(pass->plan));
+    tg_loss_result loss;
+    TG_TRY(tg_plan_loss(pass->plan, "loss", &loss));
+    *loss_sum += loss.sum;
+    *correct += loss.correct;
+  }
+  return TG_OK;
+}
+
+void tg_net_destroy(tg_net *net) {
+  if (!net) return;
+  if (net->device) {
+    tg_plan_destroy(net->train.plan);
+    tg_plan_destroy(net->eval.plan);
+    void *device_memory[] = {net->block, net->w, net->g, net->b, net->s};
+    for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; i++)
+      if (device_memory[i]) net->device->backend->free(net->device, device_memory[i]);
+    tg_device_close(net->device);
+  }
+  tg_graph_destroy(net->train.graph);
+  tg_graph_destroy(net->eval.graph);
+  tg_loader_destroy(net->loader);
+  tg_dataset_close(net->train_set);
+  tg_dataset_close(net->eval_set);
+  free(net->host_g);
+  free(net->host_s);
+  free(net->x);
+  free(net->y);
+  free(net);
+}
+
+tg_status tg_net_create(const tg_config *c, const tg_net_options *options, tg_net **out) {
+  tg_status status = TG_OK;
+  tg_net *net = calloc(1, sizeof *net);
+  if (!net) TG_FAIL(TG_ERUNTIME, "no memory for a network");
+  net->options = *options;
+  TG_DO(open_data(net, c));
+  TG_DO(make_passes(net, c, net->eval_set ? net->eval_set->count : 0));
+  TG_DO(allocate(net));
+  const tg_graph *g = any_graph(net);
+  net->compute = (tg_compute){.n = g->n,
+                              .k = g->k,
+                              .ks = g->ks,
+                              .batch = options->batch,
+                              .g = net->host_g,
+                              .s = net->host_s,
+                              .self = net,
+                              .gradient = gradient,
+                              .evaluate = evaluate};
+  *out = net;
+  return TG_OK;
+done:
+  tg_net_destroy(net);
+  return status;
+}
+
+tg_compute *tg_net_compute(tg_net *net) {
+  return &net->compute;
+}
+
+tg_loader *tg_net_loader(tg_net *net) {
+  return net->loader;
+}
+
+const char *tg_net_device(const tg_net *net) {
+  return net->device->backend->describe(net->device);
+}
+
+tg_status tg_net_estimate(const tg_config *c, const tg_net_options *options, tg_net_memory *out) {
+  tg_status status = TG_OK;
+  tg_net net = {.options = *options};
+  const tg_dataset_source *source;
+  TG_TRY(tg_dataset_find(c->data_name, &source));
+  uint32_t train_count, test_count;
+  TG_TRY(count_samples(c, source, TG_TRAIN, &train_count));
+  TG_TRY(count_samples(c, source, options->split, &test_count));
+  TG_DO(make_passes(&net, c, test_count));
+  const tg_graph *g = any_graph(&net);
+  size_t image = (size_t)source->channels * (size_t)source->height * (size_t)source->width;
+  *out = (tg_net_memory){.activations = block_bytes(&net)};
+  out->unplanned = net.train.plan ? tg_plan_unshared_bytes(net.train.plan) : out->activations;
+  out->vectors = (options->train ? g->n + g->ks : 0) * sizeof(float);
+  if (!net.device->backend->host_memory) out->vectors += (2 * g->n + g->k + g->ks) * sizeof(float);
+  out->data = batch_floats(&net) * sizeof(float);
+  if (options->train) out->data += train_count * (image + sizeof(int32_t));
+  if (options->evaluate) out->data += test_count * (image + sizeof(int32_t));
+done:
+  if (net.device) {
+    tg_plan_destroy(net.train.plan);
+    tg_plan_destroy(net.eval.plan);
+    tg_device_close(net.device);
+  }
+  tg_graph_destroy(net.train.graph);
+  tg_graph_destroy(net.eval.graph);
+  return status;
+}

@@ -1,0 +1,189 @@
+/* recorder.c - from events to metrics.jsonl, TensorBoard and the progress line. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tardigrad/log.h"
+#include "tardigrad/run.h"
+
+/* Counters live in two flat arrays, so that a checkpoint saves them as they are. */
+enum { WINDOW_MAX, WINDOW_PUSHES, WINDOW_SAMPLES, DROPPED, COUNT_FIXED };
+enum { LOSS_SUM, STALENESS_SUM, RATIO_SUM, WALL_BEFORE, WINDOW_WALL, SIM_S, LR, REAL_FIXED };
+
+struct tg_recorder {
+  tg_recorder_options options;
+  uint64_t *count; /* COUNT_FIXED, histogram [TG_STALENESS_BINS], pushes [workers] */
+  double *real;    /* REAL_FIXED, compute_s [workers], wait_s [workers] */
+  size_t counts, reals;
+  double started, shown;
+  tg_evaluation last;
+  double loss, rate; /* of the last train line, for the progress line */
+};
+
+static uint64_t *histogram(tg_recorder *r) {
+  return r->count + COUNT_FIXED;
+}
+static uint64_t *pushes(tg_recorder *r) {
+  return histogram(r) + TG_STALENESS_BINS;
+}
+static double *compute_s(tg_recorder *r) {
+  return r->real + REAL_FIXED;
+}
+static double *wait_s(tg_recorder *r) {
+  return compute_s(r) + r->options.workers;
+}
+
+tg_status tg_recorder_create(const tg_recorder_options *options, tg_recorder **out) {
+  tg_recorder *r = calloc(1, sizeof *r);
+  if (!r) TG_FAIL(TG_ERUNTIME, "no memory for counters");
+  r->options = *options;
+  r->counts = COUNT_FIXED + TG_STALENESS_BINS + options->workers;
+  r->reals = REAL_FIXED + 2 * (size_t)options->workers;
+  r->count = calloc(r->counts, sizeof *r->count);
+  r->real = calloc(r->reals, sizeof *r->real);
+  if (!r->count || !r->real) {
+    tg_recorder_destroy(r);
+    TG_FAIL(TG_ERUNTIME, "no memory for counters of %u workers", options->workers);
+  }
+  r->started = tg_clock_s();
+  r->loss = NAN;
+  *out = r;
+  return TG_OK;
+}
+
+void tg_recorder_destroy(tg_recorder *r) {
+  if (!r) return;
+  free(r->count);
+  free(r->real);
+  free(r);
+}
+
+double tg_recorder_wall_s(const tg_recorder *r) {
+  return r->real[WALL_BEFORE] + tg_clock_s() - r->started;
+}
+
+uint64_t *tg_recorder_counts(tg_recorder *r, size_t *count) {
+  *count = r->counts;
+  return r->count;
+}
+
+/* Called before saving and after restoring: the wall clock starts anew from WALL_BEFORE. */
+double *tg_recorder_reals(tg_recorder *r, size_t *count) {
+  double now = tg_clock_s();
+  r->real[WALL_BEFORE] += now - r->started;
+  r->started = now;
+  *count = r->reals;
+  return r->real;
+}
+
+tg_evaluation tg_recorder_last(const tg_recorder *r) {
+  return r->last;
+}
+
+static tg_status train_line(tg_recorder *r, uint64_t update, double epoch) {
+  tg_metrics *m = r->options.metrics;
+  double wall = tg_recorder_wall_s(r), span = wall - r->real[WINDOW_WALL];
+  uint64_t n = r->count[WINDOW_PUSHES];
+  r->loss = n ? r->real[LOSS_SUM] / (double)r->count[WINDOW_SAMPLES] : NAN;
+  r->rate = span > 0 ? (double)r->count[WINDOW_SAMPLES] / span : NAN;
+  tg_metrics_begin(m, "train", wall, update, epoch);
+  tg_metrics_real(m, "lr", r->real[LR]);
+  tg_metrics_real(m, "loss", r->loss);
+  tg_metrics_real(m, "images_per_s", r->rate);
+  tg_metrics_real(m, "staleness_mean", n ? r->real[STALENESS_SUM] / (double)n : NAN);
+  tg_metrics_count(m, "staleness_max", r->count[WINDOW_MAX]);
+  tg_metrics_real(m, "correction_ratio", n ? r->real[RATIO_SUM] / (double)n : NAN);
+  tg_metrics_count(m, "nonfinite", r->count[DROPPED]);
+  if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
+  r->count[WINDOW_PUSHES] = r->count[WINDOW_SAMPLES] = r->count[WINDOW_MAX] = 0;
+  r->real[LOSS_SUM] = r->real[STALENESS_SUM] = r->real[RATIO_SUM] = 0;
+  r->real[WINDOW_WALL] = wall;
+  return tg_metrics_end(m);
+}
+
+static void show_progress(tg_recorder *r, uint64_t update, double epoch) {
+  double now = tg_clock_s();
+  if (!tg_log_has_progress() || now - r->shown < 0.2) return;
+  r->shown = now;
+  double wall = tg_recorder_wall_s(r), all = 0, mass = 0;
+  for (int i = 0; i < TG_STALENESS_BINS; i++) {
+    all += (double)histogram(r)[i];
+    mass += (double)histogram(r)[i] * i;
+  }
+  double left = epoch > 0 ? wall * (r->options.epochs - epoch) / epoch : NAN;
+  char error[32] = "-";
+  if (r->last.samples) snprintf(error, sizeof error, "%.2f %%", r->last.error);
+  tg_log_progress("epoch %.2f/%g  %.0f updates/s  %.0f images/s  loss %.4f  error %s  "
+                  "staleness %.1f  %.0f s left",
+                  epoch, r->options.epochs, (double)update / wall, r->rate, r->loss, error,
+                  all > 0 ? mass / all : 0.0, left);
+}
+
+tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
+  if (!x->applied) {
+    r->count[DROPPED]++;
+    return TG_OK;
+  }
+  uint64_t bin = x->staleness < TG_STALENESS_BINS - 1 ? x->staleness : TG_STALENESS_BINS - 1;
+  histogram(r)[bin]++;
+  pushes(r)[x->worker]++;
+  compute_s(r)[x->worker] += x->compute_s;
+  wait_s(r)[x->worker] += x->wait_s;
+  r->count[WINDOW_PUSHES]++;
+  r->count[WINDOW_SAMPLES] += x->samples;
+  if (x->staleness > r->count[WINDOW_MAX]) r->count[WINDOW_MAX] = x->staleness;
+  r->real[LOSS_SUM] += x->loss_sum;
+  r->real[STALENESS_SUM] += (double)x->staleness;
+  r->real[RATIO_SUM] += x->correction_ratio;
+  r->real[LR] = x->lr;
+  if (x->sim_s > 0) r->real[SIM_S] = x->sim_s;
+  if (x->update % r->options.every == 0) TG_TRY(train_line(r, x->update, x->epoch));
+  show_progress(r, x->update, x->epoch);
+  return TG_OK;
+}
+
+tg_status tg_recorder_evaluated(tg_recorder *r, uint64_t update, double epoch, double loss_sum,
+                                uint64_t correct, uint64_t samples) {
+  tg_metrics *m = r->options.metrics;
+  r->last.samples = (uint32_t)samples;
+  r->last.loss = loss_sum / (double)samples;
+  r->last.error = 100.0 * (double)(samples - correct) / (double)samples;
+  tg_metrics_begin(m, "eval", tg_recorder_wall_s(r), update, epoch);
+  tg_metrics_text(m, "split", "test");
+  tg_metrics_real(m, "loss", r->last.loss);
+  tg_metrics_real(m, "error", r->last.error);
+  if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
+  tg_info("epoch %.2f: update %llu, test loss %.4f, test error %.2f %%", epoch,
+          (unsigned long long)update, r->last.loss, r->last.error);
+  return tg_metrics_end(m);
+}
+
+static tg_status worker_line(tg_recorder *r, uint32_t w, uint64_t update, double epoch) {
+  tg_metrics *m = r->options.metrics;
+  tg_metrics_begin(m, "worker", tg_recorder_wall_s(r), update, epoch);
+  tg_metrics_count(m, "worker", w);
+  tg_metrics_count(m, "pushes", pushes(r)[w]);
+  tg_metrics_real(m, "compute_s", compute_s(r)[w]);
+  tg_metrics_real(m, "wait_s", wait_s(r)[w]);
+  tg_metrics_count(m, "bytes", pushes(r)[w] * (2 * r->options.n + r->options.ks) * 4);
+  return tg_metrics_end(m);
+}
+
+tg_status tg_recorder_end(tg_recorder *r, uint64_t update, double epoch, const char *weights_hash,
+                          double server_busy) {
+  tg_metrics *m = r->options.metrics;
+  tg_log_progress_end();
+  if (r->count[WINDOW_PUSHES]) TG_TRY(train_line(r, update, epoch));
+  for (uint32_t w = 0; w < r->options.workers; w++) TG_TRY(worker_line(r, w, update, epoch));
+  uint64_t bins = TG_STALENESS_BINS;
+  while (bins > 1 && histogram(r)[bins - 1] == 0) bins--;
+  tg_metrics_begin(m, "end", tg_recorder_wall_s(r), update, epoch);
+  tg_metrics_real(m, "error", r->last.samples ? r->last.error : NAN);
+  tg_metrics_real(m, "loss", r->last.samples ? r->last.loss : NAN);
+  tg_metrics_text(m, "weights_hash", weights_hash);
+  tg_metrics_counts(m, "staleness_histogram", histogram(r), bins);
+  tg_metrics_count(m, "nonfinite", r->count[DROPPED]);
+  if (server_busy >= 0) tg_metrics_real(m, "server_busy", server_busy);
+  if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
+  return tg_metrics_end(m);
+}
