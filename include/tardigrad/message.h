@@ -7,8 +7,8 @@
 
 typedef enum {
   /* to the server */
-  TG_MSG_PUSH = 1,    /* a gradient follows (g, then batch statistics), unless TG_FLAG_NONFINITE */
-  TG_MSG_EVALUATED,   /* the result of TG_MSG_EVALUATE: loss_sum, correct, samples */
+  TG_MSG_PUSH = 1,  /* a gradient follows (g, then batch statistics), unless TG_FLAG_NONFINITE */
+  TG_MSG_EVALUATED, /* the result of TG_MSG_EVALUATE: loss_sum, correct, samples */
   /* to a worker */
   TG_MSG_WEIGHTS = 16, /* weights follow: compute the gradient of step `step` at them */
   TG_MSG_EVALUATE,     /* weights and running statistics follow: evaluate the test split */
@@ -22,18 +22,18 @@ enum {
 
 /* A header. Plain data of fixed size, sent as bytes between equal machines. */
 typedef struct tg_msg {
-  uint32_t kind;     /* tg_msg_kind */
+  uint32_t kind; /* tg_msg_kind */
   uint32_t flags;
-  uint32_t worker;   /* 0-based: from or to whom */
-  uint32_t samples;  /* samples in the gradient, or evaluated */
-  uint64_t version;  /* updates applied when the weights were served */
-  uint64_t step;     /* the worker's gradient counter: which batch */
-  uint64_t correct;  /* samples classified right */
-  double loss_sum;   /* sum over samples */
+  uint32_t worker;      /* 0-based: from or to whom */
+  uint32_t samples;     /* samples in the gradient, or evaluated */
+  uint64_t version;     /* updates applied when the weights were served */
+  uint64_t step;        /* the worker's gradient counter: which batch */
+  uint64_t correct;     /* samples classified right */
+  double loss_sum;      /* sum over samples */
   double gradient_norm; /* of the raw gradient, before clipping */
-  double compute_s;  /* seconds the worker computed for this message */
-  double wait_s;     /* seconds it had waited for the weights before */
-  double sent_s;     /* transport clock when the message was ready (sim: virtual time) */
+  double compute_s;     /* seconds the worker computed for this message */
+  double wait_s;        /* seconds it had waited for the weights before */
+  double sent_s;        /* transport clock when the message was ready (sim: virtual time) */
 } tg_msg;
 
 typedef struct tg_span {

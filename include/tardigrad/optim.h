@@ -9,8 +9,9 @@ enum { TG_MAX_SLOTS = 4 };
 typedef struct tg_optimizer {
   const char *name, *help;
   int slots; /* state vectors of n floats, zero at the start */
-  /* apply - updates w[n] in place with the gradient g[n] (already compensated; weight decay is added
-   * here, outside any square of the rule). n <= TG_BLOCK. slot[i] points at the block's part. */
+  /* apply - updates w[n] in place with the gradient g[n] (already compensated; weight decay is
+   * added here, outside any square of the rule). n <= TG_BLOCK. slot[i] points at the block's part.
+   */
   void (*apply)(const tg_hyper *h, size_t n, float *w, const float *g, float *const *slot);
 } tg_optimizer;
 

@@ -1,7 +1,7 @@
 /* rule.h - what a late or shared gradient becomes before the optimiser takes it.
  *
- * A rule is a pure elementwise function of (w, g, w_bak, state, hyper-parameters): no I/O, no clock,
- * no rank. The server owns everything else: snapshots, versions, staleness, schedules. */
+ * A rule is a pure elementwise function of (w, g, w_bak, state, hyper-parameters): no I/O, no
+ * clock, no rank. The server owns everything else: snapshots, versions, staleness, schedules. */
 #ifndef TARDIGRAD_RULE_H
 #define TARDIGRAD_RULE_H
 

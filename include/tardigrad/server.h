@@ -1,8 +1,8 @@
 /* server.h - the parameter server as a state machine: Algorithm 2 of Zheng et al. (ICML 2017).
  *
  * It owns w, w_bak(m) for every worker, the rule's and the optimiser's state, the batch-norm
- * running statistics, versions, staleness, the schedule and every counter. It does no I/O and has no
- * clock: a transport carries its messages, and tests drive it by hand.
+ * running statistics, versions, staleness, the schedule and every counter. It does no I/O and has
+ * no clock: a transport carries its messages, and tests drive it by hand.
  *
  * One message is handled by tg_server_begin (decides what happens and what is answered), then
  * tg_server_apply over all spans of [0,n) (push and pull in one pass over memory: the update, and
@@ -28,9 +28,9 @@ typedef struct tg_server_options {
   tg_schedule schedule;
   tg_hyper hyper; /* lambda, decay, epsilon, cap, momentum, weight_decay; lr is filled in */
   uint32_t workers;
-  bool global_state;       /* one rule state for all workers (sync.mean_square=global) */
-  size_t n, k, ks;         /* parameters, running statistics, batch statistics in a push */
-  const tg_fold *folds;    /* how ks folds into k */
+  bool global_state;    /* one rule state for all workers (sync.mean_square=global) */
+  size_t n, k, ks;      /* parameters, running statistics, batch statistics in a push */
+  const tg_fold *folds; /* how ks folds into k */
   size_t fold_count;
   uint32_t batch;          /* samples per gradient */
   uint64_t train_count;    /* samples in the training set */
@@ -42,15 +42,15 @@ typedef struct tg_server_options {
 
 /* What one handled message meant; filled by tg_server_begin, completed by tg_server_end. */
 typedef struct tg_server_event {
-  bool applied;          /* an update was made: hand the gradient to tg_server_apply */
-  bool serves;           /* weights are sent: send w_bak(m) span by span */
-  bool nonfinite;        /* a push was dropped */
-  bool evaluated;        /* an evaluation came back */
-  bool checkpoint_due;   /* after tg_server_end: save */
-  bool finished;         /* every worker has been told to stop */
-  uint64_t update;       /* updates applied, after this message */
-  uint64_t staleness;    /* of the applied gradient, in updates */
-  double epoch;          /* effective, after this message */
+  bool applied;        /* an update was made: hand the gradient to tg_server_apply */
+  bool serves;         /* weights are sent: send w_bak(m) span by span */
+  bool nonfinite;      /* a push was dropped */
+  bool evaluated;      /* an evaluation came back */
+  bool checkpoint_due; /* after tg_server_end: save */
+  bool finished;       /* every worker has been told to stop */
+  uint64_t update;     /* updates applied, after this message */
+  uint64_t staleness;  /* of the applied gradient, in updates */
+  double epoch;        /* effective, after this message */
   double lr;
   double correction_ratio; /* r = |correction| / |gradient| of this push */
   double gap;              /* |w - w_bak(m)| / sqrt(n) before the update */
@@ -58,17 +58,21 @@ typedef struct tg_server_event {
 
 /* Everything that a checkpoint saves, as views into the server: owned by it. */
 typedef struct tg_server_state {
-  float *w;          /* [n] */
-  float *b;          /* [k] running statistics */
-  float **bak;       /* [workers][n] */
+  float *w;           /* [n] */
+  float *b;           /* [k] running statistics */
+  float **bak;        /* [workers][n] */
   float **rule_state; /* [rule_state_count][n]: workers, 1 or 0 */
   size_t rule_state_count;
   float *slot[TG_MAX_SLOTS]; /* [slot_count][n] optimiser state */
   size_t slot_count;
   uint64_t *version; /* [workers] updates applied when m last pulled */
   uint64_t *step;    /* [workers] gradients issued to m so far, the outstanding one included */
-  uint64_t update, samples, issued, nonfinite; /* counters */
-  uint64_t next_eval, next_checkpoint;         /* indices of the next boundaries */
+  uint64_t *pending; /* [workers] what m owes an answer to: TG_MSG_WEIGHTS, TG_MSG_EVALUATE, or 0 */
+  float **b_bak; /* [workers][k] b as it was when m was last served TG_MSG_EVALUATE: what to send
+                    with it, since b itself moves on while the message travels */
+  uint64_t update, samples, nonfinite; /* counters */
+  uint64_t issued;                     /* gradients applied or outstanding */
+  uint64_t next_eval, next_checkpoint; /* indices of the next boundaries; derived from samples */
 } tg_server_state;
 
 typedef struct tg_server tg_server;
@@ -80,9 +84,15 @@ TG_CHECKED tg_status tg_server_create(const tg_server_options *options, const fl
 void tg_server_destroy(tg_server *server);
 
 /* tg_server_start - the first message for worker m, at the start of a run or after a restored
- * state: TG_MSG_WEIGHTS with w_bak(m), its version and its step, or TG_MSG_STOP when every gradient
- * of the run is already spoken for. Does not change w_bak. */
+ * state: the request that it owes an answer to. TG_MSG_WEIGHTS with w_bak(m), its version and its
+ * step; TG_MSG_EVALUATE with w_bak(m) and b_bak(m); or TG_MSG_STOP when every gradient of the run
+ * is already spoken for. Does not change w_bak. (A run of no updates evaluates once, on worker 0.)
+ */
 void tg_server_start(tg_server *server, uint32_t worker, tg_msg *out);
+
+/* tg_server_finished - whether no worker owes an answer. Already so after tg_server_start when a
+ * finished run is resumed: then no message will come, and no event says it. */
+bool tg_server_finished(const tg_server *server);
 
 /* tg_server_begin - takes one header and decides. *reply is the answer's header. If event->applied
  * or event->serves, call tg_server_apply over the whole of [0,n), then tg_server_end.
@@ -96,7 +106,8 @@ TG_CHECKED tg_status tg_server_begin(tg_server *server, const tg_msg *in, tg_msg
  * Spans come in any order, each parameter once. OpenMP threads share the span. */
 void tg_server_apply(tg_server *server, tg_span span, float *g);
 
-/* tg_server_end - folds the batch statistics s [ks] (NULL when not applied), completes the event. */
+/* tg_server_end - folds the batch statistics s [ks] (NULL when not applied), completes the event.
+ */
 void tg_server_end(tg_server *server, const float *s, tg_server_event *event);
 
 /* tg_server_step - begin, apply over [0,n), end. */
@@ -105,11 +116,17 @@ TG_CHECKED tg_status tg_server_step(tg_server *server, const tg_msg *in, float *
 
 /* tg_server_preempt - from now on every worker is answered TG_MSG_STOP with TG_FLAG_PREEMPT. Pushes
  * that still arrive are not applied and change nothing: the state saved now is whole, and each
- * worker's outstanding gradient is computed again from w_bak(m) after resuming. */
+ * worker's outstanding gradient is computed again from w_bak(m) after resuming. Call it between
+ * messages. A message with TG_FLAG_PREEMPT does the same. The event that finishes says
+ * checkpoint_due: for whoever did not save at once. */
 void tg_server_preempt(tg_server *server);
 
-/* tg_server_state_of - views for checkpoints. After restoring w, b, bak, states, versions, steps and
- * counters through these views, call tg_server_restored with the counters. */
+/* tg_server_state_of - views for checkpoints, to be read between messages. After restoring the
+ * arrays (w, b, bak, rule_state, slot, version, step, pending, b_bak) through these views, call
+ * tg_server_restored with the counters, before tg_server_start: the run then continues bit for bit.
+ * Where the run was made longer, stopped workers are given weights again.
+ * Errors of tg_server_restored: TG_EDATA where counters and arrays contradict each other,
+ * TG_ECONFIG where more gradients were issued than the run has. */
 tg_server_state tg_server_state_of(tg_server *server);
 TG_CHECKED tg_status tg_server_restored(tg_server *server, const tg_server_state *counters);
 
