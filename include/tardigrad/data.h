@@ -13,6 +13,9 @@
 #include "tardigrad/status.h"
 
 typedef enum { TG_TRAIN, TG_TEST } tg_split;
+/* crop_flip: the image with 4 black pixels (of value 0) all around it, cut at (top, left), each
+ * uniform in 0..8, then mirrored left to right with probability 1/2. The three are drawn in this
+ * order by tg_rng_below from the stream (seed, TG_RNG_AUGMENT, epoch, sample). */
 typedef enum { TG_AUGMENT_NONE, TG_AUGMENT_CROP_FLIP } tg_augment;
 
 typedef struct tg_data_options {
@@ -24,13 +27,13 @@ typedef struct tg_data_options {
 
 typedef struct tg_dataset {
   const char *name;
-  uint32_t count;                  /* samples */
-  int channels, height, width;     /* of an image */
+  uint32_t count;              /* samples */
+  int channels, height, width; /* of an image */
   int classes;
-  float mean[3], std[3];           /* per channel, of pixel/255 over the whole training set */
-  const uint8_t *pixels;           /* [count][channels][height][width] */
-  const int32_t *labels;           /* [count], 0..classes-1 */
-  size_t bytes;                    /* memory held */
+  float mean[3], std[3]; /* per channel, of pixel/255 over the whole training set */
+  const uint8_t *pixels; /* [count][channels][height][width] */
+  const int32_t *labels; /* [count], 0..classes-1 */
+  size_t bytes;          /* memory held */
 } tg_dataset;
 
 /* One row of data/datasets.def. */
@@ -38,9 +41,11 @@ typedef struct tg_dataset_source {
   const char *name, *help;
   int channels, height, width, classes;
   float mean[3], std[3];
-  uint32_t train_count, test_count; /* samples in the official files; 0 = decided by load() */
-  const char *folders;              /* ':'-separated places to look in when path is empty */
-  /* Reads one split found in `folder` into freshly malloc'ed *pixels and *labels. */
+  /* Samples in the official files: load() takes no others; 0 = decided by load(). */
+  uint32_t train_count, test_count;
+  const char *folders; /* ':'-separated places to look in when path is empty */
+  /* Reads one split found in `folder` into freshly malloc'ed *pixels and *labels: NULL before, and
+   * the caller's to free after a failure too. */
   tg_status (*load)(const struct tg_dataset_source *self, const tg_data_options *options,
                     const char *folder, tg_split split, uint32_t *count, uint8_t **pixels,
                     int32_t **labels);
