@@ -24,7 +24,8 @@ static tg_status add_args(tg_exec *e, batch_norm *n, tg_cpu_call *call,
   TG_TRY(tg_cpu_call_arg(call, DNNL_ARG_MEAN, channel));
   TG_TRY(tg_cpu_call_arg(call, DNNL_ARG_VARIANCE, channel));
   TG_TRY(tg_cpu_call_arg(call, DNNL_ARG_SCALE, channel));
-  if (!back) return tg_cpu_call_arg(call, DNNL_ARG_SHIFT, channel);
+  TG_TRY(tg_cpu_call_arg(call, DNNL_ARG_SHIFT, channel));
+  if (!back) return TG_OK;
   TG_TRY(tg_cpu_call_arg(call, DNNL_ARG_DIFF_SCALE, channel));
   return tg_cpu_call_arg(call, DNNL_ARG_DIFF_SHIFT, channel);
 }
