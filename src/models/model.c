@@ -1,0 +1,86 @@
+/* model.c - models by name, and the parts that families share. */
+#include <stdio.h>
+
+#include "models/models.h"
+#include "tardigrad/registry.h"
+
+#define TG_MODEL(name, family, depth, help)                                                        \
+  static const tg_model model_##name = {#name, help, tg_build_##family, depth};
+#include "models/models.def"
+#undef TG_MODEL
+
+const tg_model *const tg_models[] = {
+#define TG_MODEL(name, family, depth, help) &model_##name,
+#include "models/models.def"
+#undef TG_MODEL
+};
+const size_t tg_model_count = sizeof tg_models / sizeof tg_models[0];
+
+tg_status tg_model_find(const char *name, const tg_model **out) {
+  const char *nearest = NULL;
+  *out = tg_registry_find(name, (const void *const *)tg_models, tg_model_count, &nearest);
+  if (*out) return TG_OK;
+  if (nearest) TG_FAIL(TG_ECONFIG, "no model '%s'; did you mean '%s'?", name, nearest);
+  TG_FAIL(TG_ECONFIG, "no model '%s'; `list models` shows what there is", name);
+}
+
+static tg_status check_options(const char *name, const tg_model_options *o) {
+  if (o->channels < 1 || o->height < 1 || o->width < 1)
+    TG_FAIL(TG_ECONFIG, "model %s: images of %d x %d x %d (channels x height x width)", name,
+            o->channels, o->height, o->width);
+  if (o->classes < 2)
+    TG_FAIL(TG_ECONFIG, "model %s: %d classes, at least 2 are needed", name, o->classes);
+  if (o->batch < 1)
+    TG_FAIL(TG_ECONFIG, "model %s: a batch of %lld samples, at least 1 is needed", name,
+            (long long)o->batch);
+  return TG_OK;
+}
+
+tg_status tg_model_build(const char *name, const tg_model_options *options, tg_graph **out) {
+  const tg_model *model;
+  tg_graph *g = NULL;
+  tg_status status = TG_OK;
+  *out = NULL;
+  TG_TRY(tg_model_find(name, &model));
+  TG_TRY(check_options(name, options));
+  TG_TRY(tg_graph_create(&g));
+  TG_DO(model->build(model, options, g));
+  *out = g;
+  return TG_OK;
+done:
+  tg_graph_destroy(g);
+  return status;
+}
+
+tg_value *tg_model_input(tg_graph *g, const tg_model_options *options) {
+  return tg_input(
+      g, "x", (tg_shape){4, {options->batch, options->channels, options->height, options->width}});
+}
+
+tg_status tg_model_classify(tg_graph *g, const tg_model_options *options, const char *name,
+                            tg_value *x) {
+  tg_value *logits = tg_output(g, "logits", tg_dense(g, name, x, options->classes, true));
+  tg_softmax_cross_entropy(g, "loss", logits, tg_labels(g, "y", options->batch), 1);
+  return tg_graph_status(g);
+}
+
+tg_value *tg_conv_bn(tg_graph *g, const char *prefix, int number, tg_value *x, int64_t out,
+                     int64_t kernel, int64_t stride) {
+  char name[64];
+  snprintf(name, sizeof name, "%sconv%d", prefix, number);
+  x = tg_conv2d(g, name, x, out, kernel, stride, kernel / 2, false);
+  snprintf(name, sizeof name, "%sbn%d", prefix, number);
+  return tg_batch_norm(g, name, x);
+}
+
+tg_value *tg_resnet_stages(tg_graph *g, tg_value *x, int64_t planes, int stages, const int *blocks,
+                           tg_block block) {
+  for (int stage = 0; stage < stages; stage++) {
+    for (int i = 0; i < blocks[stage]; i++) {
+      char prefix[32];
+      snprintf(prefix, sizeof prefix, "layer%d.%d.", stage + 1, i);
+      x = block(g, prefix, x, planes << stage, stage > 0 && i == 0 ? 2 : 1);
+    }
+  }
+  return tg_flatten(g, tg_global_avg_pool(g, x));
+}

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Writes mlp.json and resnet20.json: PyTorch's numbers for one SGD step and for evaluation.
+
+    python3 tests/golden/make_golden.py      (needs torch and numpy)
+
+Inputs, weights and statistics come from a formula that the C test computes as well, so that only
+results are stored. The truth is PyTorch in float64; "float32" says how far PyTorch's own float32 is
+from it. The seed is chosen so that no input of a ReLU is nearer to 0 than `margin`: otherwise the
+sign of rounding would decide a gradient.
+"""
+
+import copy
+import json
+import pathlib
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+import networks
+
+LR, WEIGHT_DECAY = 0.1, 1e-4
+CASES = {
+    "mlp": dict(
+        channels=1, size=28, classes=10, hidden=(64, 32), batch=8, margin=1e-5,
+        full=("fc1.bias", "fc2.weight", "fc2.bias", "fc3.weight", "fc3.bias"),
+    ),
+    "resnet20": dict(
+        channels=3, size=32, classes=10, hidden=(), batch=8, margin=4e-6,
+        full=("conv1.weight", "bn1.weight", "bn1.bias", "layer1.0.conv1.weight",
+              "layer2.0.conv1.weight", "layer2.0.bn2.weight", "layer3.2.bn2.bias",
+              "linear.weight", "linear.bias"),
+    ),
+}  # fmt: skip
+
+
+def stream(seed, name, count):
+    """Uniform in [-1,1), 24 bits: splitmix64 counted from FNV-1a of the name."""
+    h = 0xCBF29CE484222325
+    for byte in name.encode():
+        h = (h ^ byte) * 0x100000001B3 % 2**64
+    with np.errstate(over="ignore"):
+        z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z += np.uint64((h + seed) % 2**64)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return (z >> np.uint64(40)).astype(np.float64) * 2.0**-23 - 1
+
+
+def initial(seed, name, tensor):
+    """Weights +-sqrt(3/fan_in), batch norm around 1 and 0, statistics that are not the identity."""
+    u = stream(seed, name, tensor.numel())
+    if name.endswith("running_mean"):
+        u = 0.5 * u
+    elif name.endswith("running_var"):
+        u = 1 + 0.5 * u
+    elif tensor.dim() > 1:
+        u = np.sqrt(3.0 / (tensor.numel() // tensor.shape[0])) * u
+    elif name.endswith("weight"):
+        u = 1 + 0.25 * u
+    else:
+        u = 0.125 * u
+    return torch.from_numpy(u.astype(np.float32).reshape(tensor.shape))
+
+
+def set_up(case, name, seed):
+    module = networks.build(name, case["channels"], case["size"], case["classes"], case["hidden"])
+    state = module.state_dict()
+    for key, value in state.items():
+        if "num_batches" not in key:
+            value.copy_(initial(seed, key, value))
+    shape = (case["batch"], case["channels"], case["size"], case["size"])
+    noise = stream(seed, "x", int(np.prod(shape))).reshape(shape)
+    colour = stream(seed, "x.mean", shape[0] * shape[1]).reshape(*shape[:2], 1, 1)
+    x = torch.from_numpy((noise + 2 * colour).astype(np.float32))
+    y = (stream(seed, "y", case["batch"]) + 1) * 0.5 * case["classes"]
+    return module, x, torch.from_numpy(y.astype(np.int64))
+
+
+def relu_margin(module, x):
+    """The smallest distance of a ReLU's input from 0, in training."""
+    module, smallest = copy.deepcopy(module), []
+    for part in module.modules():
+        if isinstance(part, torch.nn.ReLU):
+            part.register_forward_pre_hook(lambda _, i: smallest.append(i[0].abs().min().item()))
+    module.train()(x)
+    return min(smallest)
+
+
+def step(module, x, y):
+    """(evaluation before, loss, logits, gradients, then parameters and statistics after)."""
+    module = copy.deepcopy(module)
+    module.eval()
+    with torch.no_grad():
+        evaluated = module(x)
+    module.train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
+    logits = module(x)
+    loss = functional.cross_entropy(logits, y)
+    loss.backward()
+    gradient = {k: p.grad.clone() for k, p in module.named_parameters()}
+    optimizer.step()
+    after = {k: v.detach() for k, v in module.state_dict().items() if "num_batches" not in k}
+    return evaluated, loss, logits, gradient, after
+
+
+def numbers(tensor):
+    return [float(f"{v:.9g}") for v in tensor.detach().double().flatten().tolist()]
+
+
+def probe(seed, name, tensor):
+    """A sum with fixed signs and sizes: transposed or permuted tensors do not have it."""
+    values = tensor.detach().double().flatten().numpy()
+    return float((stream(seed, name + ".probe", values.size) * values).sum())
+
+
+def digest(seed, name, tensor):
+    return dict(norm=tensor.double().norm().item(), probe=probe(seed, name, tensor))
+
+
+def far(truth, other):
+    """The largest difference over the largest value."""
+    return ((other.double() - truth).abs().max() / truth.abs().max()).item()
+
+
+def golden(name, case):
+    for seed in range(1, 1000):
+        module, x, y = set_up(case, name, seed)
+        margin = relu_margin(module.double(), x.double())
+        if margin >= case["margin"]:
+            break
+    module, x, y = set_up(case, name, seed)
+    single = step(module, x, y)
+    evaluated, loss, logits, gradient, after = step(module.double(), x.double(), y)
+    return {
+        "made_by": f"tests/golden/make_golden.py, PyTorch {torch.__version__}, float64",
+        "model": name, "channels": case["channels"], "size": case["size"],
+        "classes": case["classes"], "hidden": case["hidden"], "batch": case["batch"],
+        "seed": seed, "lr": LR, "weight_decay": WEIGHT_DECAY, "relu_margin": margin,
+        "float32": {
+            "loss": abs(single[1].item() / loss.item() - 1),
+            "logits": far(logits, single[2]),
+            "gradient": max(far(gradient[k], single[3][k]) for k in gradient),
+            "after": max(far(after[k], single[4][k]) for k in after),
+            "evaluation": far(evaluated, single[0]),
+        },
+        "evaluation": {
+            "loss": functional.cross_entropy(evaluated, y).item(), "logits": numbers(evaluated)
+        },
+        "loss": loss.item(), "logits": numbers(logits),
+        "gradient": {
+            k: digest(seed, k, g) | ({"all": numbers(g)} if k in case["full"] else {})
+            for k, g in gradient.items()
+        },
+        "after": {
+            k: digest(seed, k, v) | ({"all": numbers(v)} if "running" in k else {})
+            for k, v in after.items()
+        },
+    }  # fmt: skip
+
+
+torch.set_num_threads(1)
+torch.use_deterministic_algorithms(True)
+for name, case in CASES.items():
+    result = golden(name, case)
+    path = pathlib.Path(__file__).parent / f"{name}.json"
+    path.write_text(json.dumps(result, indent=0).replace(",\n", ",") + "\n")
+    print(name, "seed", result["seed"], "margin", result["relu_margin"], result["float32"])
