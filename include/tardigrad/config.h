@@ -1,7 +1,7 @@
 /* config.h - the configuration: one struct, made from tardigrad/options.def.
  *
- * Field names are section_key: cfg->train_batch is train.batch. Precedence: command line, then file,
- * then default. */
+ * Field names are section_key: cfg->train_batch is train.batch. Precedence: command line, then
+ * file, then default. */
 #ifndef TARDIGRAD_CONFIG_H
 #define TARDIGRAD_CONFIG_H
 
@@ -22,13 +22,13 @@ typedef struct tg_step_list {
 } tg_step_list;
 
 typedef struct tg_config {
-#define TG_SECTION(section, help)
-#define TG_TEXT(section, key, value, values, help)     char *section##_##key;
-#define TG_INT(section, key, value, min, max, help)    int64_t section##_##key;
-#define TG_REAL(section, key, value, min, max, help)   double section##_##key;
-#define TG_BOOL(section, key, value, help)             bool section##_##key;
-#define TG_INTS(section, key, value, min, max, help)   tg_int_list section##_##key;
-#define TG_STEPS(section, key, help)                   tg_step_list section##_##key;
+#define TG_TEXT(section, key, value, values, help)   char *section##_##key;
+#define TG_INT(section, key, value, min, max, help)  int64_t section##_##key;
+#define TG_AUTO(section, key, max, help)             int64_t section##_##key;
+#define TG_REAL(section, key, value, min, max, help) double section##_##key;
+#define TG_BOOL(section, key, value, help)           bool section##_##key;
+#define TG_INTS(section, key, value, min, max, help) tg_int_list section##_##key;
+#define TG_STEPS(section, key, help)                 tg_step_list section##_##key;
 #include "tardigrad/options.def"
 #include "tardigrad/options_end.h"
   char *resume; /* none or auto: the key without a section */
@@ -36,10 +36,12 @@ typedef struct tg_config {
 
 /* tg_config_load - reads a YAML file (libcyaml) and applies count assignments "key=value" from the
  * command line on top. path NULL: defaults only. Lists on the command line: "256,128"; schedules:
- * "80:0.1,120:0.1".
- * Errors: TG_ENOINPUT (no such file), TG_ECONFIG: "file:line: key: what is wrong (nearest: ...)" for
- * an unknown key, a wrong type, a value out of range, a key given twice, or settings that contradict
- * each other. Memory: free with tg_config_free. */
+ * "80:0.1,120:0.1"; of two assignments to one key the last one counts.
+ * Errors: TG_ENOINPUT (no such file), TG_EUSAGE (an assignment without "="), TG_ECONFIG:
+ * "file:line: section.key: what is wrong (nearest: ...)", or "command line: section.key: ...", for
+ * an unknown key, a wrong type, a value out of range, a key given twice in a file, or settings that
+ * contradict each other. Whether models, rules and so on exist is the registries' to say.
+ * Memory: free with tg_config_free. */
 TG_CHECKED tg_status tg_config_load(const char *path, const char *const *assignments, int count,
                                     tg_config **out);
 void tg_config_free(tg_config *config);
