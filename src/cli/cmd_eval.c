@@ -16,7 +16,7 @@ static tg_status split_of(const char *name, tg_split *out) {
 }
 
 static tg_status run(const tg_args *args) {
-  tg_split split;
+  tg_split split = TG_TEST;
   tg_source source;
   TG_TRY(split_of(args->split, &split));
   TG_TRY(tg_source_open(args->word[0], args->assignment, args->assignments, &source));

@@ -132,7 +132,8 @@ int main(int argc, char **argv) {
   int count = take_quiet(argc - 1, argv + 1, &quiet);
   tg_log_setup(0, quiet ? TG_LOG_WARN : TG_LOG_INFO);
   tg_status status = dispatch(count, argv + 1);
-  if (status != TG_OK) tg_error("%s", tg_status_message());
+  /* In a job of many ranks the one that speaks has the message; the others have none. */
+  if (status != TG_OK && *tg_status_message()) tg_error("%s", tg_status_message());
   if (fflush(stdout) != 0 && status == TG_OK) {
     tg_error("standard output cannot be written");
     status = TG_ERUNTIME;

@@ -1,0 +1,162 @@
+/* forecast.c - memory, bytes and floors, before anything runs. */
+#include "tardigrad/forecast.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tardigrad/net.h"
+#include "tardigrad/ops.h"
+#include "tardigrad/run.h"
+
+uint64_t tg_resident_bytes(bool peak) {
+  FILE *f = fopen("/proc/self/status", "r");
+  if (!f) return 0;
+  char line[256];
+  unsigned long long kib = 0;
+  const char *format = peak ? "VmHWM: %llu kB" : "VmRSS: %llu kB";
+  while (fgets(line, sizeof line, f))
+    if (sscanf(line, format, &kib) == 1) break;
+  fclose(f);
+  return kib * 1024;
+}
+
+/* Bytes read plus written per second by a copy that no cache holds: the best of a few. */
+static tg_status measure_copy(double *out) {
+  size_t bytes = (size_t)96 << 20;
+  char *from = tg_alloc_aligned(bytes), *to = tg_alloc_aligned(bytes);
+  tg_status status = TG_OK;
+  double best = 1e30;
+  if (!from || !to) status = tg_status_set(TG_ERUNTIME, "no memory to measure bandwidth");
+  for (int i = 0; i < 5 && status == TG_OK; i++) {
+    double start = tg_clock_s();
+    size_t piece = (size_t)1 << 20;
+#pragma omp parallel for schedule(static)
+    for (size_t lo = 0; lo < bytes; lo += piece) memcpy(to + lo, from + lo, piece);
+    double s = tg_clock_s() - start;
+    if (s < best) best = s;
+  }
+  free(from);
+  free(to);
+  *out = 2.0 * (double)bytes / best;
+  return status;
+}
+
+/* FLOP/s of a square product on the device, in the precision of the run: the best of a few. */
+static tg_status measure_product(const tg_config *c, double *out) {
+  enum { SIDE = 1024 };
+  tg_status status = TG_OK;
+  tg_graph *g = NULL;
+  tg_device *d = NULL;
+  tg_plan *plan = NULL;
+  void *block = NULL;
+  float *w = tg_alloc_aligned(sizeof(float) * SIDE * SIDE), *w_device = NULL;
+  if (!w) TG_FAIL(TG_ERUNTIME, "no memory to measure products");
+  TG_DO(tg_graph_create(&g));
+  tg_value *x = tg_input(g, "x", (tg_shape){.nd = 2, .dim = {SIDE, SIDE}});
+  tg_output(g, "y", tg_dense(g, "product", x, SIDE, false));
+  TG_DO(tg_device_open(c->device_name, &d));
+  tg_plan_options options = {.precision =
+                                 strcmp(c->device_precision, "bf16") == 0 ? TG_BF16 : TG_F32};
+  TG_DO(tg_plan_create(g, d, &options, &plan));
+  TG_DO(d->backend->alloc(d, tg_plan_bytes(plan), &block));
+  TG_DO(d->backend->alloc(d, sizeof(float) * SIDE * SIDE, (void **)&w_device));
+  tg_plan_place(plan, block);
+  tg_plan_bind(plan, w_device, NULL, NULL, NULL);
+  double best = 1e30;
+  for (int i = 0; i < 8; i++) {
+    double start = tg_clock_s();
+    TG_DO(tg_plan_forward(plan));
+    TG_DO(d->backend->sync(d));
+    double s = tg_clock_s() - start;
+    if (s < best) best = s;
+  }
+  *out = 2.0 * SIDE * SIDE * SIDE / best;
+done:
+  tg_plan_destroy(plan);
+  if (d && block) d->backend->free(d, block);
+  if (d && w_device) d->backend->free(d, w_device);
+  if (d) tg_device_close(d);
+  tg_graph_destroy(g);
+  free(w);
+  return status;
+}
+
+/* Forward, gradient of the input and gradient of the weights are one product each; nothing flows
+ * back into the graph's input. */
+static double count_flops(const tg_graph *g) {
+  double flops = 0;
+  for (int i = 0; i < g->node_count; i++) {
+    const tg_node *node = g->node[i];
+    if (node->op->id != TG_OP_conv && node->op->id != TG_OP_dense) continue;
+    const tg_shape *y = &node->out->shape;
+    /* Every output element of a channel meets every weight of that channel once. */
+    double per_pass =
+        2.0 * (double)tg_shape_count(y) / (double)y->dim[1] * (double)node->param[0]->count;
+    flops += per_pass * (node->in[0]->needs_grad ? 3 : 2);
+  }
+  return flops;
+}
+
+static uint64_t server_vectors(const tg_rule *rule, const tg_optimizer *optimizer,
+                               const tg_config *c, uint32_t workers) {
+  uint64_t vectors = 1 + (uint64_t)workers + (uint64_t)optimizer->slots;
+  if (rule->has_state) vectors += strcmp(c->sync_mean_square, "global") == 0 ? 1 : workers;
+  return vectors;
+}
+
+static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *rule,
+                        const tg_optimizer *optimizer, tg_forecast *f) {
+  bool sim = strcmp(c->transport_name, "sim") == 0;
+  bool server = rule->scheme == TG_SCHEME_ASYNC;
+  tg_net_options options = {.workers = f->workers,
+                            .batch = (uint32_t)c->train_batch,
+                            .train = true,
+                            .evaluate = true,
+                            .split = TG_TEST};
+  tg_net_memory net;
+  TG_TRY(tg_net_estimate(c, &options, &net));
+  uint64_t vector = o->graph->n * sizeof(float);
+  uint64_t pieces = (uint64_t)c->run_piece_bytes * 8;
+  uint64_t computing = net.activations + net.vectors + net.data;
+  f->activations = net.activations;
+  f->unplanned = net.unplanned;
+  f->base = tg_resident_bytes(false);
+  uint64_t served = vector * server_vectors(rule, optimizer, c, f->workers);
+  uint64_t replica = vector * (2 + (uint64_t)optimizer->slots);
+  if (server && !sim) f->server = f->base + served + pieces;
+  f->worker = f->base + computing;
+  if (!server)
+    f->worker += replica;
+  else
+    f->worker += sim ? served : vector;
+  return TG_OK;
+}
+
+tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f) {
+  const tg_rule *rule;
+  const tg_optimizer *optimizer;
+  tg_outline *o = NULL;
+  tg_status status = TG_OK;
+  *f = (tg_forecast){.workers = workers};
+  TG_TRY(tg_rule_find(c->sync_rule, &rule));
+  TG_TRY(tg_optimizer_find(c->optimizer_name, &optimizer));
+  TG_TRY(tg_outline_create(c, (uint32_t)c->train_batch, &o));
+  f->parameters = o->graph->n;
+  f->statistics = o->graph->k;
+  f->push_bytes = (o->graph->n + o->graph->ks) * sizeof(float) + sizeof(tg_msg);
+  f->pull_bytes = o->graph->n * sizeof(float) + sizeof(tg_msg);
+  f->flops = count_flops(o->graph);
+  TG_DO(measure_product(c, &f->product_rate));
+  TG_DO(memory(c, o, rule, optimizer, f));
+  TG_DO(measure_copy(&f->copy_bandwidth));
+  /* One pass over w, w_bak and the rule's and optimiser's state, each read and written, and g. */
+  double vectors = 1 + 2 * (2.0 + (rule->has_state ? 1 : 0) + optimizer->slots);
+  f->compute_s = f->flops / f->product_rate;
+  f->update_s = vectors * sizeof(float) * (double)f->parameters / f->copy_bandwidth;
+  f->transfer_s = 2.0 * (double)(f->push_bytes + f->pull_bytes) / f->copy_bandwidth;
+  f->server_load = (double)workers * (f->update_s + f->transfer_s) / f->compute_s;
+done:
+  tg_outline_destroy(o);
+  return status;
+}
