@@ -1,0 +1,243 @@
+/* server.c - the parameter server as a state machine: what each message means, and what is
+ * answered.
+ *
+ * A worker owes at most one answer, `pending[m]`. Gradients are issued only while fewer than the
+ * run's total are applied or outstanding, so that every gradient in flight is applied and the run
+ * ends at exactly ceil(epochs * train_count / batch) updates. */
+#include <math.h>
+#include <string.h>
+
+#include "dist/server_private.h"
+
+static double epoch_at(const tg_server *s, uint64_t samples) {
+  return (double)samples / (double)s->options.train_count;
+}
+
+/* The number of boundaries at multiples of `every` epochs among the first `samples`. Relative slack
+ * for products such as 3 * 0.1 that are not what they look like. */
+static uint64_t boundaries(const tg_server *s, double every, uint64_t samples) {
+  return every > 0 ? (uint64_t)(epoch_at(s, samples) / every * (1 + 1e-12)) : 0;
+}
+
+static bool crosses(const tg_server *s, double every, uint64_t samples) {
+  return boundaries(s, every, samples) > boundaries(s, every, samples - s->options.batch);
+}
+
+static tg_msg message(const tg_server *s, uint32_t worker, uint64_t kind) {
+  tg_msg msg = {.kind = kind ? (uint32_t)kind : TG_MSG_STOP, .worker = worker};
+  if (!kind) return msg;
+  msg.version = s->state.version[worker];
+  msg.step = s->state.step[worker] - (kind == TG_MSG_WEIGHTS);
+  return msg;
+}
+
+/* ---- what a message may say ---- */
+
+static const char *kind_name(uint64_t kind) {
+  switch (kind) {
+  case TG_MSG_PUSH:
+    return "a gradient";
+  case TG_MSG_EVALUATED:
+    return "an evaluation";
+  default:
+    return "a message of no known kind";
+  }
+}
+
+static tg_status check(const tg_server *s, const tg_msg *in) {
+  const tg_server_state *t = &s->state;
+  uint32_t m = in->worker;
+  if (m >= s->options.workers)
+    TG_FAIL(TG_ERUNTIME, "server: a message from worker %u, there are %u workers", m,
+            s->options.workers);
+  if (in->kind != TG_MSG_PUSH && in->kind != TG_MSG_EVALUATED)
+    TG_FAIL(TG_ERUNTIME, "server: worker %u sent a message of kind %u, which no worker may send", m,
+            in->kind);
+  if (in->flags & ~(uint32_t)(TG_FLAG_NONFINITE | TG_FLAG_PREEMPT))
+    TG_FAIL(TG_ERUNTIME, "server: worker %u sent unknown flags 0x%x", m, in->flags);
+  if (s->told_to_stop[m] ||
+      t->pending[m] != (in->kind == TG_MSG_PUSH ? TG_MSG_WEIGHTS : TG_MSG_EVALUATE))
+    TG_FAIL(TG_ERUNTIME, "server: worker %u sent %s that it was not asked for", m,
+            kind_name(in->kind));
+  if (in->version != t->version[m])
+    TG_FAIL(TG_ERUNTIME, "server: worker %u sent %s for weights of version %llu, it has %llu", m,
+            kind_name(in->kind), (unsigned long long)in->version,
+            (unsigned long long)t->version[m]);
+  if (in->kind == TG_MSG_PUSH && in->step + 1 != t->step[m])
+    TG_FAIL(TG_ERUNTIME, "server: worker %u sent the gradient of step %llu, its step is %llu", m,
+            (unsigned long long)in->step, (unsigned long long)(t->step[m] - 1));
+  if (in->kind == TG_MSG_PUSH && !(in->flags & TG_FLAG_NONFINITE) &&
+      in->samples != s->options.batch)
+    TG_FAIL(TG_ERUNTIME, "server: worker %u sent a gradient of %u samples, a batch has %u", m,
+            in->samples, s->options.batch);
+  return TG_OK;
+}
+
+/* ---- what it means ---- */
+
+void tg_server_request(tg_server *s, uint32_t m, uint64_t kind) {
+  tg_server_state *t = &s->state;
+  t->pending[m] = kind;
+  if (!kind) return;
+  t->version[m] = t->update;
+  if (kind == TG_MSG_WEIGHTS) {
+    t->step[m]++;
+    t->issued++;
+  }
+}
+
+uint64_t tg_server_next_request(const tg_server *s) {
+  return s->state.issued < s->total ? TG_MSG_WEIGHTS : 0;
+}
+
+static tg_status drop(tg_server *s, const tg_msg *in, tg_server_event *event) {
+  tg_server_state *t = &s->state;
+  uint32_t m = in->worker;
+  event->nonfinite = true;
+  t->nonfinite++;
+  if (t->nonfinite > s->options.max_nonfinite)
+    TG_FAIL(TG_EDIVERGED,
+            "diverged: %llu gradients were not finite (train.max_nonfinite = %llu); the last one "
+            "from worker %u at update %llu, staleness %llu (mean %.2f)",
+            (unsigned long long)t->nonfinite, (unsigned long long)s->options.max_nonfinite, m,
+            (unsigned long long)t->update, (unsigned long long)(t->update - t->version[m]),
+            s->applied ? (double)s->staleness_sum / (double)s->applied : 0.0);
+  t->issued--;
+  tg_server_request(s, m, tg_server_next_request(s));
+  return TG_OK;
+}
+
+static void accept(tg_server *s, const tg_msg *in, tg_server_event *event) {
+  tg_server_state *t = &s->state;
+  uint32_t m = in->worker;
+  double before = epoch_at(s, t->samples);
+  t->samples += in->samples;
+  event->applied = true;
+  event->staleness = t->update - t->version[m];
+  event->lr = tg_schedule_lr(&s->options.schedule, before, epoch_at(s, t->samples));
+  s->hyper = s->options.hyper;
+  s->hyper.lr = (float)event->lr;
+  s->hyper.update = t->update;
+  s->hyper.staleness = event->staleness;
+  s->staleness_sum += event->staleness;
+  s->applied++;
+  t->update++;
+  bool last = t->update == s->total;
+  bool evaluate = last || crosses(s, s->options.eval_every, t->samples);
+  /* The end has a checkpoint of its own, once the last evaluation is back. */
+  s->checkpoint_due = !last && crosses(s, s->options.checkpoint_every, t->samples);
+  tg_server_request(s, m, evaluate ? TG_MSG_EVALUATE : tg_server_next_request(s));
+}
+
+static tg_status handle(tg_server *s, const tg_msg *in, tg_server_event *event) {
+  if (in->kind == TG_MSG_EVALUATED) {
+    event->evaluated = true;
+    tg_server_request(s, in->worker, tg_server_next_request(s));
+  } else if (in->flags & TG_FLAG_NONFINITE) {
+    return drop(s, in, event);
+  } else {
+    accept(s, in, event);
+  }
+  return TG_OK;
+}
+
+tg_status tg_server_begin(tg_server *s, const tg_msg *in, tg_msg *reply, tg_server_event *event) {
+  tg_status status = TG_OK;
+  *event = (tg_server_event){0};
+  *reply = (tg_msg){0};
+  TG_TRY(check(s, in));
+  uint32_t m = in->worker;
+  s->worker = m;
+  s->sums = (tg_update_sums){0};
+  s->checkpoint_due = false;
+  if (in->flags & TG_FLAG_PREEMPT) tg_server_preempt(s);
+  if (s->preempted) {
+    tg_server_start(s, m, reply);
+  } else {
+    status = handle(s, in, event);
+    *reply = message(s, m, s->state.pending[m]);
+    event->serves = status == TG_OK && reply->kind != TG_MSG_STOP;
+  }
+  event->update = s->state.update;
+  event->epoch = epoch_at(s, s->state.samples);
+  s->event = *event;
+  return status;
+}
+
+void tg_server_apply(tg_server *s, tg_span span, float *g) {
+  tg_server_state *t = &s->state;
+  float *bak = t->bak[s->worker];
+  if (!s->event.applied) {
+    if (s->event.serves) tg_copy_span(bak, t->w, span);
+    return;
+  }
+  tg_update u = {.rule = s->options.rule,
+                 .optimizer = s->options.optimizer,
+                 .hyper = s->hyper,
+                 .w = t->w,
+                 .w_bak = bak,
+                 .bak_out = s->event.serves ? bak : NULL};
+  if (t->rule_state_count) u.rule_state = t->rule_state[s->options.global_state ? 0 : s->worker];
+  memcpy(u.slot, t->slot, sizeof u.slot);
+  tg_update_apply(&u, span, g, &s->sums);
+}
+
+static void fold_stats(tg_server *s, const float *stats) {
+  for (size_t i = 0; i < s->options.fold_count; i++) {
+    const tg_fold *f = &s->folds[i];
+    float *b = s->state.b + f->b_lo;
+    for (size_t j = 0; j < f->count; j++)
+      b[j] = (1 - f->momentum) * b[j] + f->momentum * stats[f->s_lo + j];
+  }
+}
+
+void tg_server_end(tg_server *s, const float *stats, tg_server_event *event) {
+  tg_server_state *t = &s->state;
+  uint32_t m = s->worker;
+  if (s->event.applied) {
+    if (stats) fold_stats(s, stats);
+    if (s->sums.gradient_square > 0)
+      event->correction_ratio = sqrt(s->sums.correction_square / s->sums.gradient_square);
+    event->gap = sqrt(s->sums.gap_square / (double)s->options.n);
+  }
+  if (s->event.serves && t->pending[m] == TG_MSG_EVALUATE)
+    memcpy(t->b_bak[m], t->b, s->options.k * sizeof *t->b);
+  event->finished = tg_server_finished(s);
+  event->checkpoint_due = s->checkpoint_due || event->finished;
+}
+
+tg_status tg_server_step(tg_server *s, const tg_msg *in, float *g, const float *stats,
+                         tg_msg *reply, tg_server_event *event) {
+  TG_TRY(tg_server_begin(s, in, reply, event));
+  if (event->applied || event->serves) tg_server_apply(s, (tg_span){0, s->options.n}, g);
+  tg_server_end(s, event->applied ? stats : NULL, event);
+  return TG_OK;
+}
+
+/* ---- beginning and end ---- */
+
+void tg_server_start(tg_server *s, uint32_t worker, tg_msg *out) {
+  if (s->preempted) {
+    s->told_to_stop[worker] = true;
+    *out = (tg_msg){.kind = TG_MSG_STOP, .flags = TG_FLAG_PREEMPT, .worker = worker};
+    return;
+  }
+  *out = message(s, worker, s->state.pending[worker]);
+}
+
+bool tg_server_finished(const tg_server *s) {
+  for (uint32_t m = 0; m < s->options.workers; m++)
+    if (s->state.pending[m] && !s->told_to_stop[m]) return false;
+  return true;
+}
+
+void tg_server_preempt(tg_server *s) {
+  s->preempted = true;
+}
+
+tg_server_state tg_server_state_of(tg_server *s) {
+  tg_server_state state = s->state;
+  state.next_eval = boundaries(s, s->options.eval_every, state.samples) + 1;
+  state.next_checkpoint = boundaries(s, s->options.checkpoint_every, state.samples) + 1;
+  return state;
+}

@@ -1,0 +1,170 @@
+/* server_state.c - the parameter server's memory: made, given back, restored from a checkpoint. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dist/server_private.h"
+#include "tardigrad/arena.h"
+
+static tg_status check_options(const tg_server_options *o) {
+  if (o->rule->scheme != TG_SCHEME_ASYNC && o->workers != 1)
+    TG_FAIL(TG_ECONFIG, "rule %s is not for a server with %u workers", o->rule->name, o->workers);
+  if (o->workers < 1 || o->n < 1 || o->batch < 1 || o->train_count < 1)
+    TG_FAIL(TG_ECONFIG,
+            "server: %u workers, %zu parameters, a batch of %u, %llu training samples; "
+            "each must be at least 1",
+            o->workers, o->n, o->batch, (unsigned long long)o->train_count);
+  if (!(o->epochs >= 0 && o->epochs <= 1e15)) TG_FAIL(TG_ECONFIG, "server: %g epochs", o->epochs);
+  for (size_t i = 0; i < o->fold_count; i++) {
+    const tg_fold *f = &o->folds[i];
+    if (f->b_lo + f->count > o->k || f->s_lo + f->count > o->ks)
+      TG_FAIL(TG_ECONFIG,
+              "server: statistics [%zu,%zu) folded into [%zu,%zu), there are %zu and %zu", f->s_lo,
+              f->s_lo + f->count, f->b_lo, f->b_lo + f->count, o->ks, o->k);
+  }
+  return TG_OK;
+}
+
+/* Copies the lists that the options point at, so that the caller may drop them. */
+static tg_status copy_options(tg_server *s, const tg_server_options *o) {
+  s->options = *o;
+  s->folds = calloc(o->fold_count + 1, sizeof *s->folds);
+  s->steps = calloc(o->schedule.count + 1, sizeof *s->steps);
+  s->told_to_stop = calloc(o->workers, sizeof *s->told_to_stop);
+  if (!s->folds || !s->steps || !s->told_to_stop) TG_FAIL(TG_ERUNTIME, "server: no memory");
+  if (o->fold_count) memcpy(s->folds, o->folds, o->fold_count * sizeof *s->folds);
+  if (o->schedule.count) memcpy(s->steps, o->schedule.steps, o->schedule.count * sizeof *s->steps);
+  s->options.folds = s->folds;
+  s->options.schedule.steps = s->steps;
+  /* Less a little, since 1.1 * 10 is more than 11. */
+  double updates = o->epochs * (double)o->train_count / o->batch;
+  s->total = (uint64_t)ceil(updates * (1 - 1e-12));
+  return TG_OK;
+}
+
+static tg_status make_vector(const char *what, size_t i, size_t n, float **out) {
+  *out = tg_alloc_aligned(n * sizeof(float));
+  if (!*out)
+    TG_FAIL(TG_ERUNTIME, "server: no memory for %zu bytes of %s %zu", n * sizeof(float), what, i);
+  return TG_OK;
+}
+
+static tg_status make_vectors(const char *what, size_t count, size_t n, float ***out) {
+  *out = calloc(count + 1, sizeof **out);
+  if (!*out) TG_FAIL(TG_ERUNTIME, "server: no memory");
+  for (size_t i = 0; i < count; i++) TG_TRY(make_vector(what, i, n, &(*out)[i]));
+  return TG_OK;
+}
+
+static tg_status make_state(tg_server *s) {
+  const tg_server_options *o = &s->options;
+  tg_server_state *t = &s->state;
+  t->version = calloc(o->workers, sizeof *t->version);
+  t->step = calloc(o->workers, sizeof *t->step);
+  t->pending = calloc(o->workers, sizeof *t->pending);
+  if (!t->version || !t->step || !t->pending) TG_FAIL(TG_ERUNTIME, "server: no memory");
+  t->rule_state_count = !o->rule->has_state ? 0 : o->global_state ? 1 : o->workers;
+  t->slot_count = (size_t)o->optimizer->slots;
+  TG_TRY(make_vector("weights", 0, o->n, &t->w));
+  TG_TRY(make_vector("running statistics", 0, o->k, &t->b));
+  TG_TRY(make_vectors("w_bak", o->workers, o->n, &t->bak));
+  TG_TRY(make_vectors("running statistics served to worker", o->workers, o->k, &t->b_bak));
+  TG_TRY(make_vectors("rule state", t->rule_state_count, o->n, &t->rule_state));
+  for (size_t i = 0; i < t->slot_count; i++)
+    TG_TRY(make_vector("optimizer state", i, o->n, &t->slot[i]));
+  return TG_OK;
+}
+
+/* What every worker is asked first: gradients, as far as the run has any. */
+static void first_requests(tg_server *s) {
+  for (uint32_t m = 0; m < s->options.workers; m++) {
+    memcpy(s->state.bak[m], s->state.w, s->options.n * sizeof(float));
+    memcpy(s->state.b_bak[m], s->state.b, s->options.k * sizeof(float));
+    tg_server_request(s, m, tg_server_next_request(s));
+  }
+  if (s->total == 0) tg_server_request(s, 0, TG_MSG_EVALUATE);
+}
+
+tg_status tg_server_create(const tg_server_options *options, const float *w0, const float *b0,
+                           tg_server **out) {
+  tg_status status;
+  *out = NULL;
+  TG_TRY(check_options(options));
+  tg_server *s = calloc(1, sizeof *s);
+  if (!s) TG_FAIL(TG_ERUNTIME, "server: no memory");
+  TG_DO(copy_options(s, options));
+  TG_DO(make_state(s));
+  memcpy(s->state.w, w0, options->n * sizeof *w0);
+  if (options->k) memcpy(s->state.b, b0, options->k * sizeof *b0);
+  first_requests(s);
+  *out = s;
+  return TG_OK;
+done:
+  tg_server_destroy(s);
+  return status;
+}
+
+static void free_vectors(float **vectors, size_t count) {
+  for (size_t i = 0; vectors && i < count; i++) free(vectors[i]);
+  free(vectors);
+}
+
+void tg_server_destroy(tg_server *s) {
+  if (!s) return;
+  tg_server_state *t = &s->state;
+  free_vectors(t->bak, s->options.workers);
+  free_vectors(t->b_bak, s->options.workers);
+  free_vectors(t->rule_state, t->rule_state_count);
+  for (int i = 0; i < TG_MAX_SLOTS; i++) free(t->slot[i]);
+  free(t->w);
+  free(t->b);
+  free(t->version);
+  free(t->step);
+  free(t->pending);
+  free(s->folds);
+  free(s->steps);
+  free(s->told_to_stop);
+  free(s);
+}
+
+static tg_status check_counters(const tg_server *s, const tg_server_state *c) {
+  const tg_server_state *t = &s->state;
+  uint64_t outstanding = 0;
+  for (uint32_t m = 0; m < s->options.workers; m++) {
+    uint64_t kind = t->pending[m];
+    if (kind != 0 && kind != TG_MSG_WEIGHTS && kind != TG_MSG_EVALUATE)
+      TG_FAIL(TG_EDATA, "checkpoint: worker %u is said to owe an answer to a message of kind %llu",
+              m, (unsigned long long)kind);
+    if (t->version[m] > c->update || (kind == TG_MSG_WEIGHTS && t->step[m] == 0))
+      TG_FAIL(TG_EDATA, "checkpoint: worker %u at version %llu and step %llu of update %llu", m,
+              (unsigned long long)t->version[m], (unsigned long long)t->step[m],
+              (unsigned long long)c->update);
+    outstanding += kind == TG_MSG_WEIGHTS;
+  }
+  if (c->issued != c->update + outstanding)
+    TG_FAIL(TG_EDATA, "checkpoint: %llu gradients issued, %llu applied and %llu outstanding",
+            (unsigned long long)c->issued, (unsigned long long)c->update,
+            (unsigned long long)outstanding);
+  if (c->samples != c->update * s->options.batch)
+    TG_FAIL(TG_ECONFIG, "checkpoint: %llu samples in %llu updates, train.batch is %u",
+            (unsigned long long)c->samples, (unsigned long long)c->update, s->options.batch);
+  if (c->issued > s->total)
+    TG_FAIL(TG_ECONFIG, "checkpoint: %llu gradients issued, train.epochs asks for %llu updates",
+            (unsigned long long)c->issued, (unsigned long long)s->total);
+  return TG_OK;
+}
+
+tg_status tg_server_restored(tg_server *s, const tg_server_state *counters) {
+  TG_TRY(check_counters(s, counters));
+  tg_server_state *t = &s->state;
+  t->update = counters->update;
+  t->samples = counters->samples;
+  t->nonfinite = counters->nonfinite;
+  t->issued = counters->issued;
+  for (uint32_t m = 0; m < s->options.workers; m++) {
+    if (t->pending[m] || !tg_server_next_request(s)) continue;
+    tg_copy_span(t->bak[m], t->w, (tg_span){0, s->options.n});
+    tg_server_request(s, m, TG_MSG_WEIGHTS);
+  }
+  return TG_OK;
+}

@@ -1,0 +1,18 @@
+/* rule.c - rules by name. */
+#include "rules/rules.h"
+#include "tardigrad/registry.h"
+
+const tg_rule *const tg_rules[] = {
+#define TG_RULE(symbol) &tg_rule_##symbol,
+#include "rules/rules.def"
+#undef TG_RULE
+};
+const size_t tg_rule_count = sizeof tg_rules / sizeof tg_rules[0];
+
+tg_status tg_rule_find(const char *name, const tg_rule **out) {
+  const char *nearest = NULL;
+  *out = tg_registry_find(name, (const void *const *)tg_rules, tg_rule_count, &nearest);
+  if (*out) return TG_OK;
+  if (nearest) TG_FAIL(TG_ECONFIG, "no rule '%s'; did you mean '%s'?", name, nearest);
+  TG_FAIL(TG_ECONFIG, "no rule '%s'; `list rules` shows what there is", name);
+}
