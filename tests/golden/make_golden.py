@@ -4,8 +4,8 @@
     python3 tests/golden/make_golden.py      (needs torch and numpy)
 
 Inputs, weights and statistics come from a formula that the C test computes as well, so that only
-results are stored. The truth is PyTorch in float64; "float32" says how far PyTorch's own float32 is
-from it. The seed is chosen so that no input of a ReLU is nearer to 0 than `margin`: otherwise the
+results are stored. The truth is PyTorch in float64; "float32" and "bf16" say how far PyTorch's own
+float32 and its bfloat16 autocast are from it. The seed is chosen so that no input of a ReLU is nearer to 0 than `margin`: otherwise the
 sign of rounding would decide a gradient.
 """
 
@@ -88,21 +88,27 @@ def relu_margin(module, x):
     return min(smallest)
 
 
-def step(module, x, y):
-    """(evaluation before, loss, logits, gradients, then parameters and statistics after)."""
-    module = copy.deepcopy(module)
-    module.eval()
-    with torch.no_grad():
-        evaluated = module(x)
+def step(module, x, y, bf16=False):
+    """What is compared: evaluation, then loss, logits, gradients of a step, then what it leaves."""
+    module, autocast = copy.deepcopy(module), torch.autocast("cpu", torch.bfloat16, enabled=bf16)
+    with torch.no_grad(), autocast:
+        evaluated = module.eval()(x).to(x.dtype)
     module.train()
     optimizer = torch.optim.SGD(module.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
-    logits = module(x)
+    with autocast:
+        logits = module(x).to(x.dtype)
     loss = functional.cross_entropy(logits, y)
     loss.backward()
     gradient = {k: p.grad.clone() for k, p in module.named_parameters()}
     optimizer.step()
-    after = {k: v.detach() for k, v in module.state_dict().items() if "num_batches" not in k}
-    return evaluated, loss, logits, gradient, after
+    return {
+        "evaluation loss": functional.cross_entropy(evaluated, y),
+        "evaluation logits": evaluated,
+        "loss": loss.detach(),
+        "logits": logits.detach(),
+        "gradient": gradient,
+        "after": {k: v for k, v in module.state_dict().items() if "num_batches" not in k},
+    }
 
 
 def numbers(tensor):
@@ -115,13 +121,16 @@ def probe(seed, name, tensor):
     return float((stream(seed, name + ".probe", values.size) * values).sum())
 
 
-def digest(seed, name, tensor):
-    return dict(norm=tensor.double().norm().item(), probe=probe(seed, name, tensor))
-
-
 def far(truth, other):
-    """The largest difference over the largest value."""
-    return ((other.double() - truth).abs().max() / truth.abs().max()).item()
+    """The largest difference over the largest value, or norm over norm, whichever is more."""
+    off = other.double() - truth
+    error = max(off.abs().max() / truth.abs().max(), off.norm() / truth.norm())
+    return float(f"{error:.2g}")
+
+
+def digest(seed, name, truth, bf16, whole):
+    record = dict(norm=truth.norm().item(), probe=probe(seed, name, truth), bf16=far(truth, bf16))
+    return record | ({"all": numbers(truth)} if whole else {})
 
 
 def golden(name, case):
@@ -131,31 +140,27 @@ def golden(name, case):
         if margin >= case["margin"]:
             break
     module, x, y = set_up(case, name, seed)
-    single = step(module, x, y)
-    evaluated, loss, logits, gradient, after = step(module.double(), x.double(), y)
+    single, half = step(module, x, y), step(module, x, y, bf16=True)
+    truth = step(module.double(), x.double(), y)
+    plain = [k for k in truth if not isinstance(truth[k], dict)]
     return {
         "made_by": f"tests/golden/make_golden.py, PyTorch {torch.__version__}, float64",
         "model": name, "channels": case["channels"], "size": case["size"],
         "classes": case["classes"], "hidden": case["hidden"], "batch": case["batch"],
         "seed": seed, "lr": LR, "weight_decay": WEIGHT_DECAY, "relu_margin": margin,
-        "float32": {
-            "loss": abs(single[1].item() / loss.item() - 1),
-            "logits": far(logits, single[2]),
-            "gradient": max(far(gradient[k], single[3][k]) for k in gradient),
-            "after": max(far(after[k], single[4][k]) for k in after),
-            "evaluation": far(evaluated, single[0]),
+        "float32": {k: far(truth[k], single[k]) for k in plain} | {
+            kind: max(far(v, single[kind][k]) for k, v in truth[kind].items())
+            for kind in ("gradient", "after")
         },
-        "evaluation": {
-            "loss": functional.cross_entropy(evaluated, y).item(), "logits": numbers(evaluated)
-        },
-        "loss": loss.item(), "logits": numbers(logits),
+        "bf16": {k: far(truth[k], half[k]) for k in plain},
+        **{k: numbers(truth[k]) for k in plain},
         "gradient": {
-            k: digest(seed, k, g) | ({"all": numbers(g)} if k in case["full"] else {})
-            for k, g in gradient.items()
+            k: digest(seed, k, g, half["gradient"][k], k in case["full"])
+            for k, g in truth["gradient"].items()
         },
         "after": {
-            k: digest(seed, k, v) | ({"all": numbers(v)} if "running" in k else {})
-            for k, v in after.items()
+            k: digest(seed, k, v, half["after"][k], "running" in k)
+            for k, v in truth["after"].items()
         },
     }  # fmt: skip
 

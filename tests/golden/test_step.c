@@ -10,16 +10,19 @@
 #include "tardigrad/optim.h"
 #include "tardigrad/plan.h"
 
-/* Differences from the truth, over the largest value of a tensor or its norm. Float32: PyTorch's
- * own is off by up to 4e-6 in resnet20's gradients, see "float32" in the files; ours may sum in
- * another order. bfloat16 keeps 8 bits, so a value through d roundings is off by about 2^-9
- * sqrt(d), and ReLUs whose input is that near to 0 let other gradients pass. */
+/* How far a result may be from the truth: the largest difference over the largest value, and norm
+ * over norm. float32: PyTorch's own is off by up to 4e-6 in resnet20's gradients ("float32" in the
+ * files); ours may sum in another order. bfloat16 keeps 8 bits, and a ReLU whose input rounds to
+ * the other side of 0 lets another gradient pass: PyTorch's autocast is off by 0.4 in an early
+ * layer
+ * ("bf16" in the files, tensor by tensor). Ours may be off by twice as much and one unit in the
+ * last place. */
 typedef struct tolerance {
   tg_dtype precision;
-  double loss, logits, gradient, after, statistics;
+  double loss, logits, gradient, after;
 } tolerance;
-static const tolerance float32 = {TG_F32, 1e-6, 2e-6, 1e-5, 2e-6, 2e-6};
-static const tolerance bfloat16 = {TG_BF16, 1e-2, 3e-2, 1e-1, 3e-2, 3e-2};
+static const tolerance float32 = {TG_F32, 1e-6, 2e-6, 1e-5, 2e-6};
+static const tolerance bfloat16 = {.precision = TG_BF16};
 
 /* The formula of make_golden.py: uniform in [-1,1), splitmix64 counted from FNV-1a of the name. */
 static void stream(uint64_t seed, const char *name, const char *suffix, size_t count, double *out) {
@@ -146,22 +149,30 @@ static void unload(golden *v) {
 
 /* ---- comparing ---- */
 
+/* What this tolerance allows where PyTorch's bfloat16 is off by "bf16". */
+static double allowance(const tolerance *t, double in_float32, json_t *bf16) {
+  return t->precision == TG_F32 ? in_float32 : 2 * json_number_value(bf16) + 0x1p-8;
+}
+
 static void close_to(const char *what, json_t *truth, const float *got, size_t count,
                      double allowed) {
   ck_assert_uint_eq(json_array_size(truth), count);
-  double worst = 0, largest = 0;
+  double worst = 0, largest = 0, off = 0, square = 0;
   for (size_t i = 0; i < count; i++) {
-    double t = json_number_value(json_array_get(truth, i));
-    worst = isfinite(got[i]) ? fmax(worst, fabs(t - (double)got[i])) : INFINITY;
+    double t = json_number_value(json_array_get(truth, i)), d = fabs(t - (double)got[i]);
+    worst = isfinite(d) ? fmax(worst, d) : INFINITY;
     largest = fmax(largest, fabs(t));
+    off += d * d;
+    square += t * t;
   }
-  ck_assert_msg(worst <= allowed * largest, "%s: off by %.3g of the largest value, allowed %.3g",
-                what, worst / largest, allowed);
+  double error = fmax(worst / largest, sqrt(off / square));
+  ck_assert_msg(error <= allowed, "%s: off by %.3g, allowed %.3g", what, error, allowed);
 }
 
 /* Norm, and a sum with fixed signs that a permuted tensor does not have. */
 static void digest(const golden *v, const char *name, json_t *truth, const float *got, size_t count,
-                   double allowed) {
+                   const tolerance *t, double in_float32) {
+  double allowed = allowance(t, in_float32, at(truth, "bf16"));
   double *r = array(count, sizeof *r), square = 0, probe = 0;
   double norm = number(truth, "norm");
   stream(v->seed, name, ".probe", count, r);
@@ -221,17 +232,25 @@ static void finish(run *r) {
   for (int i = 0; i < 5; i++) r->d->backend->free(r->d, memory[i]);
 }
 
-static void check_forward(const golden *v, run *r, json_t *truth, const tolerance *t) {
+static void check_result(const golden *v, bool training, const char *what, const float *got,
+                         size_t count, const tolerance *t, double in_float32) {
+  char key[32];
+  snprintf(key, sizeof key, "%s%s", training ? "" : "evaluation ", what);
+  double allowed = allowance(t, in_float32, at(at(v->json, "bf16"), key));
+  close_to(key, at(v->json, key), got, count, allowed);
+}
+
+static void check_forward(const golden *v, run *r, bool training, const tolerance *t) {
   ck_assert_msg(tg_plan_forward(r->plan) == TG_OK, "%s", tg_status_message());
   tg_loss_result loss;
   ck_assert_int_eq(tg_plan_loss(r->plan, "loss", &loss), TG_OK);
   ck_assert_uint_eq(loss.counted, v->images);
-  double mean = loss.sum / (double)loss.counted, wanted = number(truth, "loss");
-  ck_assert_msg(fabs(mean / wanted - 1) <= t->loss, "loss %.9g, not %.9g", mean, wanted);
+  float mean = (float)(loss.sum / (double)loss.counted);
+  check_result(v, training, "loss", &mean, 1, t, t->loss);
   size_t count = v->images * (size_t)number(v->json, "classes");
   float *logits = array(count, sizeof *logits);
   ck_assert_int_eq(tg_plan_read(r->plan, "logits", logits), TG_OK);
-  close_to("logits", at(truth, "logits"), logits, count, t->logits);
+  check_result(v, training, "logits", logits, count, t, t->logits);
   free(logits);
 }
 
@@ -239,7 +258,7 @@ static void check_gradient(const golden *v, const float *g, const tolerance *t) 
   json_t *truth = at(v->json, "gradient");
   for (int i = 0; i < v->g->param_count; i++) {
     const tg_param *p = v->g->param[i];
-    digest(v, p->name, at(truth, p->name), g + p->offset, p->count, t->gradient);
+    digest(v, p->name, at(truth, p->name), g + p->offset, p->count, t, t->gradient);
   }
 }
 
@@ -271,11 +290,11 @@ static void check_after(const golden *v, const float *g, const float *s, const t
   json_t *truth = at(v->json, "after");
   for (int i = 0; i < v->g->param_count; i++) {
     const tg_param *p = v->g->param[i];
-    digest(v, p->name, at(truth, p->name), w + p->offset, p->count, t->after);
+    digest(v, p->name, at(truth, p->name), w + p->offset, p->count, t, t->after);
   }
   for (int i = 0; i < v->g->stat_count; i++) {
     const tg_stat *k = v->g->stat[i];
-    digest(v, k->name, at(truth, k->name), b + k->offset, k->count, t->statistics);
+    digest(v, k->name, at(truth, k->name), b + k->offset, k->count, t, t->after);
   }
   free(w);
   free(b);
@@ -284,7 +303,7 @@ static void check_after(const golden *v, const float *g, const float *s, const t
 static void train(const golden *v, tg_device *d, const tolerance *t) {
   run r = prepare(v, d, (tg_plan_options){.train = true, .precision = t->precision});
   for (int again = 0; again < 2; again++) { /* a step leaves nothing behind for the next */
-    check_forward(v, &r, v->json, t);
+    check_forward(v, &r, true, t);
     ck_assert_msg(tg_plan_backward(r.plan) == TG_OK, "%s", tg_status_message());
     float *g = host_array(d, r.g, v->g->n), *s = host_array(d, r.s, v->g->ks);
     check_gradient(v, g, t);
@@ -297,7 +316,7 @@ static void train(const golden *v, tg_device *d, const tolerance *t) {
 
 static void evaluate(const golden *v, tg_device *d, const tolerance *t) {
   run r = prepare(v, d, (tg_plan_options){.train = false, .precision = t->precision});
-  check_forward(v, &r, at(v->json, "evaluation"), t);
+  check_forward(v, &r, false, t);
   finish(&r);
 }
 
