@@ -46,9 +46,10 @@ static bool try_folder(search *s, const char *folder) {
 /* <base>/<name>, spelled with _ and with -. */
 static bool try_below(search *s, const char *base) {
   char folder[PATH_MAX];
-  snprintf(folder, sizeof folder, "%s/%s", base, s->source->name);
+  int length = snprintf(folder, sizeof folder, "%s/%s", base, s->source->name);
+  if (length >= (int)sizeof folder) return false;
   if (try_folder(s, folder)) return true;
-  char *name = strrchr(folder, '/') + 1;
+  char *name = folder + length - strlen(s->source->name);
   if (!strchr(name, '_')) return false;
   for (char *c = name; *c; c++)
     if (*c == '_') *c = '-';
@@ -77,9 +78,9 @@ static tg_status find_folder(const tg_data_options *options, search *s) {
                      : try_packages(s) || try_environment(s) || try_below(s, "data");
   if (found) return TG_OK;
   const char *base = getenv("TARDIGRAD_DATA");
-  TG_FAIL(TG_ENOINPUT, "data set %s (%s) is in none of these places: %s%s", s->source->name,
-          s->source->help, s->tried,
-          named || (base && *base) ? "" : "; data.path and $TARDIGRAD_DATA can name others");
+  TG_FAIL(TG_ENOINPUT, "data set %s is in none of these places: %s%s; it is: %s", s->source->name,
+          s->tried, named || (base && *base) ? "" : " (data.path and $TARDIGRAD_DATA name others)",
+          s->source->help);
 }
 
 /* ---- opening ---- */
