@@ -8,6 +8,8 @@
 
 #include "tardigrad/config.h"
 
+enum { TG_MAX_ITEMS = 1024 }; /* of a list */
+
 typedef enum {
   TG_OPTION_TEXT,
   TG_OPTION_INT,

@@ -98,9 +98,9 @@ const char *tg_option_nearest(const char *name) {
 }
 
 const char *tg_option_known(const char *name, char *out, size_t bytes) {
-  char section[64];
-  size_t used = 0;
-  snprintf(section, sizeof section, "%.*s", (int)strcspn(name, "."), name);
+  char section[64] = "";
+  size_t used = 0, length = strcspn(name, ".");
+  if (length < sizeof section) memcpy(section, name, length);
   bool keys = strchr(name, '.') && tg_section_known(section);
   *out = 0;
   for (size_t i = 0; i < (keys ? tg_option_count : tg_section_count); i++) {

@@ -7,7 +7,7 @@
 #include "run/config_parts.h"
 #include "run/text.h"
 
-enum { MAX_TEXT = 4095, MAX_ITEMS = 1024 };
+enum { MAX_TEXT = 4095 };
 
 static void *at(const tg_config *config, const tg_option *o) {
   return (char *)(uintptr_t)config + o->offset;
@@ -132,8 +132,8 @@ tg_status tg_option_set(tg_config *config, const tg_option *o, const tg_source *
                         char *const *words, size_t count) {
   void *value = at(config, o);
   size_t items = o->kind == TG_OPTION_STEPS ? count / 2 : count;
-  if (items > MAX_ITEMS)
-    return tg_source_fail(source, o->name, "%zu entries are more than %d", items, MAX_ITEMS);
+  if (items > TG_MAX_ITEMS)
+    return tg_source_fail(source, o->name, "more than %d entries", TG_MAX_ITEMS);
   switch (o->kind) {
   case TG_OPTION_TEXT:
     return read_text(o, source, words[0], value);

@@ -53,7 +53,7 @@ static const size_t words_offset[] = {
       .type = CYAML_SEQUENCE,                                                                      \
       .flags = CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL | (flags_),                                \
       .data_size = entry_bytes_,                                                                   \
-      .sequence = {.entry = entry_, .min = 0, .max = CYAML_UNLIMITED}                              \
+      .sequence = {.entry = entry_, .min = 0, .max = TG_MAX_ITEMS}                                 \
     }                                                                                              \
   }
 
@@ -199,6 +199,10 @@ static tg_status explain(const tg_source *file, cyaml_err_t error, complaint *c)
   }
   if (begins(what, "Ignoring documents"))
     return tg_source_fail(&source, TG_YAML_SECOND, "a second document begins: expected one");
+  if (error == CYAML_ERR_SEQUENCE_ENTRIES_MAX) {
+    c->where[strcspn(c->where, "[")] = 0;
+    return tg_source_fail(&source, c->where, "more than %d entries", TG_MAX_ITEMS);
+  }
   if (error == CYAML_ERR_ALIAS)
     return tg_source_fail(&source, where, "aliases are not supported: write the value itself");
   if (begins(what, "Expecting ") && found)
