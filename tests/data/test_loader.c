@@ -226,14 +226,16 @@ START_TEST(batches_as_the_reference) {
   tg_dataset set = small_set(COUNT, shape[0], shape[1], shape[2]);
   tg_loader *loader =
       make_loader(&set, 77, WORKERS, BATCH, augment ? TG_AUGMENT_CROP_FLIP : TG_AUGMENT_NONE);
-  static float x[BATCH * MOST_IMAGE];
+  static float x[BATCH * MOST_IMAGE + 8];
   static double wanted[MOST_IMAGE];
   int32_t y[BATCH];
   uint32_t sample[BATCH * STEPS], epoch[BATCH * STEPS];
   for (uint32_t m = 0; m < WORKERS; m++) {
     write_stream(77, COUNT, WORKERS, m, BATCH * STEPS, sample, epoch);
     for (uint32_t step = 0; step < STEPS; step++) {
+      for (int i = 0; i < 8; i++) x[BATCH * image + i] = NAN;
       ck_assert_int_eq(tg_loader_fill(loader, m, step, x, y), TG_OK);
+      for (int i = 0; i < 8; i++) ck_assert(isnan(x[BATCH * image + i]));
       for (uint32_t i = 0; i < BATCH; i++) {
         uint32_t at = step * BATCH + i;
         ck_assert_int_eq(y[i], labels[sample[at]]);
