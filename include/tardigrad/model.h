@@ -1,10 +1,18 @@
-/* model.h - networks by name: one file per family builds a graph. */
+/* model.h - networks by name: one file per family builds a graph.
+ *
+ * Parameters have the names, shapes and order that they have in PyTorch:
+ *   mlp           fc1, fc2, ... of nn.Linear, one more than there are hidden layers
+ *   resnet20-110  conv1, bn1, layer1.0.conv1 ... layer3.N.bn2, linear: the usual port to CIFAR
+ *   resnet18-50   torchvision's: conv1, bn1, layer1.0.conv1, ... layer2.0.downsample.0, ... fc
+ *   plain18, 34   as resnet18 and 34, without downsample */
 #ifndef TARDIGRAD_MODEL_H
 #define TARDIGRAD_MODEL_H
 
 #include "tardigrad/graph.h"
 
 typedef enum { TG_HE, TG_PYTORCH } tg_init_scheme;
+/* How resnet18-50 and plain18, 34 begin: a 3x3 convolution; or 7x7 with stride 2 and max pooling.
+ * Auto: the first for images of up to 64 x 64 pixels. */
 typedef enum { TG_STEM_AUTO, TG_STEM_CIFAR, TG_STEM_IMAGENET } tg_stem;
 
 typedef struct tg_model_options {
