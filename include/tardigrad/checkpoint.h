@@ -13,7 +13,7 @@
 
 #include "tardigrad/status.h"
 
-/* ---- safetensors ---- (https://github.com/huggingface/safetensors: u64 header length, JSON, raw) */
+/* ---- safetensors: u64 header length, JSON, raw bytes (github.com/huggingface/safetensors) ---- */
 
 typedef enum { TG_ST_F32, TG_ST_U64, TG_ST_I64, TG_ST_F64, TG_ST_BF16, TG_ST_U8 } tg_st_dtype;
 
@@ -22,12 +22,13 @@ typedef struct tg_st_tensor {
   tg_st_dtype dtype;
   int nd;
   int64_t dim[5];
-  const void *data; /* writing: borrowed. reading: into the file's memory */
-  size_t bytes;
+  const void *data; /* writing: borrowed. reading: into the file's memory, aligned if we wrote it */
+  size_t bytes;     /* reading: of data. writing: follows from dtype and dim */
 } tg_st_tensor;
 
-/* tg_safetensors_write - writes and syncs a file; metadata: count pairs of strings, or NULL.
- * hash_hex (33 chars, may be NULL) receives the XXH3-128 of the file's bytes. */
+/* tg_safetensors_write - writes and syncs a file, beside its name and then renamed; metadata: count
+ * pairs of strings, or NULL. hash_hex (33 chars, may be NULL) receives the XXH3-128 of the file's
+ * bytes. */
 TG_CHECKED tg_status tg_safetensors_write(const char *path, const tg_st_tensor *tensors,
                                           size_t count, const char *const (*metadata)[2],
                                           size_t metadata_count, size_t *bytes, char *hash_hex);
@@ -64,14 +65,14 @@ typedef struct tg_ckpt_content {
   size_t state_count;
   uint64_t update, samples; /* counters, also in the manifest */
   double epoch;
-  uint64_t trace_records;  /* records of trace.bin handled */
-  uint64_t metrics_bytes;  /* length of metrics.jsonl */
-  const char *model;       /* name, for `eval CHECKPOINT` and messages */
+  uint64_t trace_records; /* records of trace.bin handled */
+  uint64_t metrics_bytes; /* length of metrics.jsonl */
+  const char *model;      /* name, for `eval CHECKPOINT` and messages */
 } tg_ckpt_content;
 
-/* tg_checkpoint_save - writes <run>/checkpoints/<update>/ (an existing one of that name is left as
- * it is) and then removes all but the newest `keep` and 0. TG_ERUNTIME on I/O errors, after which
- * nothing half written carries a final name. */
+/* tg_checkpoint_save - writes <run>/checkpoints/<update>/ (a whole one of that name is left as it
+ * is) and then removes all older ones but the newest `keep` and 0. TG_ERUNTIME on I/O errors, after
+ * which nothing half written carries a final name. */
 TG_CHECKED tg_status tg_checkpoint_save(const char *run, const tg_ckpt_content *content, int keep);
 
 /* tg_checkpoint_newest - the update of the newest checkpoint of the run that is whole (manifest
@@ -80,9 +81,9 @@ TG_CHECKED tg_status tg_checkpoint_save(const char *run, const tg_ckpt_content *
 TG_CHECKED tg_status tg_checkpoint_newest(const char *run, uint64_t *update);
 
 /* tg_checkpoint_load - fills content->...[i].data of every array by name from `folder` (a
- * checkpoints/<update> folder) after checking the manifest's hashes, and the counters. Names, dtypes
- * and shapes must match exactly: TG_EDATA names the array and both shapes. state_count = 0 skips
- * state.safetensors. */
+ * checkpoints/<update> folder) after checking the manifest's hashes, and the counters. Names,
+ * dtypes and shapes must match exactly: TG_EDATA names the array and both shapes, and nothing was
+ * filled. state_count = 0 skips state.safetensors; model, unless NULL, must be the manifest's. */
 TG_CHECKED tg_status tg_checkpoint_load(const char *folder, tg_ckpt_content *content);
 
 #endif

@@ -13,21 +13,21 @@
 enum { MAX_FILE = 1 << 20, MAX_NAME = 255 };
 
 /* The command line has no lines. */
-static const tg_source command_line = {.name = NULL};
+static const tg_origin command_line = {.name = NULL};
 
-tg_status tg_source_fail(const tg_source *source, const char *path, const char *format, ...) {
+tg_status tg_origin_fail(const tg_origin *origin, const char *path, const char *format, ...) {
   char what[640], shown[TG_SHOWN_CHARS] = "", prefix[320];
   va_list args;
   va_start(args, format);
   vsnprintf(what, sizeof what, format, args);
   va_end(args);
-  if (!source->name) {
+  if (!origin->name) {
     snprintf(prefix, sizeof prefix, "command line");
   } else {
     tg_yaml_place place;
-    TG_TRY(tg_yaml_locate(source, path, &place));
-    unsigned line = source->line && !(path && place.line) ? source->line : place.line;
-    snprintf(prefix, sizeof prefix, line ? "%.250s:%u" : "%.250s", source->name, line);
+    TG_TRY(tg_yaml_locate(origin, path, &place));
+    unsigned line = origin->line && !(path && place.line) ? origin->line : place.line;
+    snprintf(prefix, sizeof prefix, line ? "%.250s:%u" : "%.250s", origin->name, line);
   }
   bool named = path && strcmp(path, TG_YAML_SECOND) != 0;
   if (named) tg_text_shown(path, shown);
@@ -35,7 +35,7 @@ tg_status tg_source_fail(const tg_source *source, const char *path, const char *
 }
 
 static tg_status set_defaults(tg_config *config) {
-  static const tg_source defaults = {.name = "defaults", .text = ""};
+  static const tg_origin defaults = {.name = "defaults", .text = ""};
   for (size_t i = 0; i < tg_option_count; i++) {
     const tg_option *o = &tg_options[i];
     if (o->kind == TG_OPTION_REAL && strcmp(o->initial, "NAN") == 0)
@@ -73,13 +73,13 @@ done:
 
 typedef struct loaded {
   tg_config *config;
-  const tg_source *file;
+  const tg_origin *file;
   const char *const *assignments;
   int assignment_count;
 } loaded;
 
 /* Who is to be told: the command line if the key was given there, else the file. */
-static const tg_source *source_of(const loaded *l, const char *name) {
+static const tg_origin *origin_of(const loaded *l, const char *name) {
   size_t length = strlen(name);
   for (int i = 0; i < l->assignment_count; i++)
     if (strncmp(l->assignments[i], name, length) == 0 && l->assignments[i][length] == '=')
@@ -89,16 +89,16 @@ static const tg_source *source_of(const loaded *l, const char *name) {
 
 static tg_status check_name(const loaded *l) {
   const char *name = l->config->run_name;
-  const tg_source *source = source_of(l, "run.name");
+  const tg_origin *origin = origin_of(l, "run.name");
   char shown[TG_SHOWN_CHARS];
-  if (!*name) return tg_source_fail(source, "run.name", "empty: expected the name of a folder");
+  if (!*name) return tg_origin_fail(origin, "run.name", "empty: expected the name of a folder");
   if (strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-    return tg_source_fail(source, "run.name",
+    return tg_origin_fail(origin, "run.name",
                           "'%s' is not the name of one folder (run.dir is "
                           "the folder that holds it)",
                           tg_text_shown(name, shown));
   if (strlen(name) > MAX_NAME)
-    return tg_source_fail(source, "run.name", "longer than %d bytes", MAX_NAME);
+    return tg_origin_fail(origin, "run.name", "longer than %d bytes", MAX_NAME);
   return TG_OK;
 }
 
@@ -106,16 +106,16 @@ static tg_status check(const loaded *l) {
   const tg_config *c = l->config;
   TG_TRY(check_name(l));
   if (!*c->run_dir)
-    return tg_source_fail(source_of(l, "run.dir"), "run.dir", "empty: expected a folder");
+    return tg_origin_fail(origin_of(l, "run.dir"), "run.dir", "empty: expected a folder");
   if (strcmp(c->sim_order, "trace") == 0 && !*c->sim_trace)
-    return tg_source_fail(source_of(l, "sim.order"), "sim.order",
+    return tg_origin_fail(origin_of(l, "sim.order"), "sim.order",
                           "trace needs sim.trace, the trace.bin of a recorded run");
   if (c->sim_slow_workers > c->sim_workers)
-    return tg_source_fail(source_of(l, "sim.slow_workers"), "sim.slow_workers",
+    return tg_origin_fail(origin_of(l, "sim.slow_workers"), "sim.slow_workers",
                           "%lld slow workers are more than sim.workers=%lld",
                           (long long)c->sim_slow_workers, (long long)c->sim_workers);
   if (!isnan(c->optimizer_warmup_start) && c->optimizer_warmup_epochs == 0)
-    return tg_source_fail(source_of(l, "optimizer.warmup_start"), "optimizer.warmup_start",
+    return tg_origin_fail(origin_of(l, "optimizer.warmup_start"), "optimizer.warmup_start",
                           "needs optimizer.warmup_epochs above 0");
   return TG_OK;
 }
@@ -132,15 +132,15 @@ static tg_status assign(tg_config *config, const char *assignment) {
   const tg_option *option = tg_option_find(name);
   if (option) return tg_option_assign(config, option, &command_line, equals + 1);
   if (tg_section_known(name))
-    return tg_source_fail(&command_line, name, "a section: expected %s.key=value", name);
+    return tg_origin_fail(&command_line, name, "a section: expected %s.key=value", name);
   const char *near = tg_option_nearest(name);
-  if (near) return tg_source_fail(&command_line, name, "unknown key (nearest: %s)", near);
+  if (near) return tg_origin_fail(&command_line, name, "unknown key (nearest: %s)", near);
   char known[384];
-  return tg_source_fail(&command_line, name, "unknown key (known: %s)",
+  return tg_origin_fail(&command_line, name, "unknown key (known: %s)",
                         tg_option_known(name, known, sizeof known));
 }
 
-static tg_status load(const tg_source *file, const char *const *assignments, int count,
+static tg_status load(const tg_origin *file, const char *const *assignments, int count,
                       tg_config **out) {
   tg_status status = TG_OK;
   loaded l = {.file = file, .assignments = assignments, .assignment_count = count};
@@ -160,7 +160,7 @@ done:
 tg_status tg_config_load(const char *path, const char *const *assignments, int count,
                          tg_config **out) {
   char *text = NULL;
-  tg_source file = {.name = path ? path : "defaults", .text = ""};
+  tg_origin file = {.name = path ? path : "defaults", .text = ""};
   if (path) TG_TRY(read_file(path, &text, &file.length));
   if (text) file.text = text;
   tg_status status = load(&file, assignments, count, out);
@@ -169,8 +169,8 @@ tg_status tg_config_load(const char *path, const char *const *assignments, int c
 }
 
 tg_status tg_config_parse(const char *text, tg_config **out) {
-  tg_source source = {.name = "configuration", .text = text, .length = strlen(text)};
-  return load(&source, NULL, 0, out);
+  tg_origin origin = {.name = "configuration", .text = text, .length = strlen(text)};
+  return load(&origin, NULL, 0, out);
 }
 
 void tg_config_free(tg_config *config) {

@@ -84,14 +84,14 @@ static void step(walk *w, const yaml_event_t *event) {
   }
 }
 
-static void note_problem(const tg_source *source, const yaml_parser_t *parser, tg_yaml_place *out) {
+static void note_problem(const tg_origin *origin, const yaml_parser_t *parser, tg_yaml_place *out) {
   const char *problem = parser->problem ? parser->problem : "?";
   out->bad_line = (unsigned)parser->problem_mark.line + 1;
   if (parser->error == YAML_READER_ERROR) {
     /* Bytes that are no text: known by their offset only. */
     out->bad_line = 1;
-    for (size_t i = 0; i < parser->problem_offset && i < source->length; i++)
-      out->bad_line += source->text[i] == '\n';
+    for (size_t i = 0; i < parser->problem_offset && i < origin->length; i++)
+      out->bad_line += origin->text[i] == '\n';
   }
   if (parser->context)
     snprintf(out->problem, sizeof out->problem, "%s, %s from line %zu on", problem, parser->context,
@@ -100,16 +100,16 @@ static void note_problem(const tg_source *source, const yaml_parser_t *parser, t
     snprintf(out->problem, sizeof out->problem, "%s", problem);
 }
 
-tg_status tg_yaml_locate(const tg_source *source, const char *path, tg_yaml_place *out) {
+tg_status tg_yaml_locate(const tg_origin *origin, const char *path, tg_yaml_place *out) {
   yaml_parser_t parser;
   yaml_event_t event;
   walk w = {.wanted = path, .out = out};
   *out = (tg_yaml_place){.problem = ""};
-  if (!yaml_parser_initialize(&parser)) TG_FAIL(TG_ERUNTIME, "%s: no memory", source->name);
-  yaml_parser_set_input_string(&parser, (const unsigned char *)source->text, source->length);
+  if (!yaml_parser_initialize(&parser)) TG_FAIL(TG_ERUNTIME, "%s: no memory", origin->name);
+  yaml_parser_set_input_string(&parser, (const unsigned char *)origin->text, origin->length);
   for (bool more = true; more;) {
     if (!yaml_parser_parse(&parser, &event)) {
-      note_problem(source, &parser, out);
+      note_problem(origin, &parser, out);
       break;
     }
     more = event.type != YAML_STREAM_END_EVENT && w.depth < DEEPEST;

@@ -51,26 +51,26 @@ bool tg_section_known(const char *name);
 const char *tg_option_known(const char *name, char *out, size_t bytes);
 
 /* Where values are written: a file's text, or the command line. */
-typedef struct tg_source {
+typedef struct tg_origin {
   const char *name; /* as messages show it; NULL: the command line */
   const char *text;
   size_t length;
   unsigned line; /* shown where a key cannot be located in the text; 0: none */
-} tg_source;
+} tg_origin;
 
-/* tg_source_fail - TG_ECONFIG with "file:line: path: message", or "command line: path: message".
+/* tg_origin_fail - TG_ECONFIG with "file:line: path: message", or "command line: path: message".
  * path NULL: the whole file; TG_YAML_SECOND: the second document in it. */
 #define TG_YAML_SECOND "---"
-tg_status tg_source_fail(const tg_source *source, const char *path, const char *format, ...)
+tg_status tg_origin_fail(const tg_origin *origin, const char *path, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* tg_option_set - gives an option the value written as `count` words: one, or for lists one per
- * integer and two (epoch, factor) per step of a schedule. TG_ECONFIG as from `source`. */
+ * integer and two (epoch, factor) per step of a schedule. TG_ECONFIG as from `origin`. */
 TG_CHECKED tg_status tg_option_set(tg_config *config, const tg_option *option,
-                                   const tg_source *source, char *const *words, size_t count);
+                                   const tg_origin *origin, char *const *words, size_t count);
 /* tg_option_assign - the same from the text of a command line or of a default. */
 TG_CHECKED tg_status tg_option_assign(tg_config *config, const tg_option *option,
-                                      const tg_source *source, const char *text);
+                                      const tg_origin *origin, const char *text);
 /* tg_option_words - the value as malloc'ed words that tg_option_set reads back, ended by NULL;
  * *count = 0 for a number that is not set and for an empty list. */
 TG_CHECKED tg_status tg_option_words(const tg_config *config, const tg_option *option,
@@ -80,7 +80,7 @@ void tg_words_free(char **words);
 /* ---- YAML ---- */
 
 /* tg_yaml_read - sets every option that is written in the file. */
-TG_CHECKED tg_status tg_yaml_read(const tg_source *source, tg_config *config);
+TG_CHECKED tg_status tg_yaml_read(const tg_origin *origin, tg_config *config);
 /* tg_yaml_write - every option that is set, as a malloc'ed text. */
 TG_CHECKED tg_status tg_yaml_write(const tg_config *config, char **out);
 
@@ -93,6 +93,6 @@ typedef struct tg_yaml_place {
 
 /* tg_yaml_locate - looks for the key at `path` ("optimizer.schedule[1].factor") in a text of any
  * structure; NULL: where it begins; TG_YAML_SECOND: where its second document does. */
-TG_CHECKED tg_status tg_yaml_locate(const tg_source *source, const char *path, tg_yaml_place *out);
+TG_CHECKED tg_status tg_yaml_locate(const tg_origin *origin, const char *path, tg_yaml_place *out);
 
 #endif

@@ -14,36 +14,36 @@ static void *at(const tg_config *config, const tg_option *o) {
 }
 
 /* "-5 is not 0 or more", "0 is not 1 to 4096": numbers as people write them. */
-static tg_status out_of_range(const tg_option *o, const tg_source *source, const char *path,
+static tg_status out_of_range(const tg_option *o, const tg_origin *origin, const char *path,
                               const char *word) {
   char shown[TG_SHOWN_CHARS], min[TG_REAL_CHARS], max[TG_REAL_CHARS];
-  return tg_source_fail(source, path, "%s is out of range: %s to %s", tg_text_shown(word, shown),
+  return tg_origin_fail(origin, path, "%s is out of range: %s to %s", tg_text_shown(word, shown),
                         tg_text_real(o->min, min), tg_text_real(o->max, max));
 }
 
-static tg_status read_int(const tg_option *o, const tg_source *source, const char *path,
+static tg_status read_int(const tg_option *o, const tg_origin *origin, const char *path,
                           const char *word, int64_t *out) {
   char shown[TG_SHOWN_CHARS];
   const char *digits = word + (*word == '-' || *word == '+');
   if (!*digits || strspn(digits, "0123456789") != strlen(digits))
-    return tg_source_fail(source, path, "'%s' is not an integer", tg_text_shown(word, shown));
+    return tg_origin_fail(origin, path, "'%s' is not an integer", tg_text_shown(word, shown));
   errno = 0;
   long long value = strtoll(word, NULL, 10);
   if (errno || (double)value < o->min || (double)value > o->max)
-    return out_of_range(o, source, path, word);
+    return out_of_range(o, origin, path, word);
   *out = value;
   return TG_OK;
 }
 
-static tg_status read_real(const tg_option *o, const tg_source *source, const char *path,
+static tg_status read_real(const tg_option *o, const tg_origin *origin, const char *path,
                            const char *word, double *out) {
   char shown[TG_SHOWN_CHARS], *end;
   errno = 0;
   double value = strtod(word, &end);
   /* strtod also takes blanks, hexadecimals, inf and nan. */
   if (end == word || *end || strspn(word, "0123456789+-.eE") != strlen(word))
-    return tg_source_fail(source, path, "'%s' is not a number", tg_text_shown(word, shown));
-  if (errno || value < o->min || value > o->max) return out_of_range(o, source, path, word);
+    return tg_origin_fail(origin, path, "'%s' is not a number", tg_text_shown(word, shown));
+  if (errno || value < o->min || value > o->max) return out_of_range(o, origin, path, word);
   *out = value;
   return TG_OK;
 }
@@ -57,17 +57,17 @@ static bool is_one_of(const char *word, const char *values) {
   return false;
 }
 
-static tg_status read_text(const tg_option *o, const tg_source *source, const char *word,
+static tg_status read_text(const tg_option *o, const tg_origin *origin, const char *word,
                            char **out) {
   char shown[TG_SHOWN_CHARS];
   if (*o->values && !is_one_of(word, o->values))
-    return tg_source_fail(source, o->name, "'%s' is not one of %s", tg_text_shown(word, shown),
+    return tg_origin_fail(origin, o->name, "'%s' is not one of %s", tg_text_shown(word, shown),
                           o->values);
   if (strlen(word) > MAX_TEXT)
-    return tg_source_fail(source, o->name, "longer than %d bytes", MAX_TEXT);
+    return tg_origin_fail(origin, o->name, "longer than %d bytes", MAX_TEXT);
   for (const char *c = word; *c; c += tg_text_utf8(c))
     if (!tg_text_utf8(c) || (unsigned char)*c < 0x20 || *c == 0x7F)
-      return tg_source_fail(source, o->name, "'%s' holds a control character or is not UTF-8",
+      return tg_origin_fail(origin, o->name, "'%s' holds a control character or is not UTF-8",
                             tg_text_shown(word, shown));
   char *copy = strdup(word);
   if (!copy) TG_FAIL(TG_ERUNTIME, "no memory for %s", o->name);
@@ -76,7 +76,7 @@ static tg_status read_text(const tg_option *o, const tg_source *source, const ch
   return TG_OK;
 }
 
-static tg_status read_ints(const tg_option *o, const tg_source *source, char *const *words,
+static tg_status read_ints(const tg_option *o, const tg_origin *origin, char *const *words,
                            size_t count, tg_int_list *out) {
   tg_status status = TG_OK;
   int64_t *item = calloc(count + 1, sizeof *item);
@@ -84,7 +84,7 @@ static tg_status read_ints(const tg_option *o, const tg_source *source, char *co
   for (size_t i = 0; i < count; i++) {
     char path[128];
     snprintf(path, sizeof path, "%s[%zu]", o->name, i);
-    TG_DO(read_int(o, source, path, words[i], &item[i]));
+    TG_DO(read_int(o, origin, path, words[i], &item[i]));
   }
   free(out->item);
   *out = (tg_int_list){item, (uint32_t)count};
@@ -94,7 +94,7 @@ done:
   return status;
 }
 
-static tg_status read_steps(const tg_option *o, const tg_source *source, char *const *words,
+static tg_status read_steps(const tg_option *o, const tg_origin *origin, char *const *words,
                             size_t count, tg_step_list *out) {
   tg_status status = TG_OK;
   tg_schedule_step *item = calloc(count / 2 + 1, sizeof *item);
@@ -102,13 +102,13 @@ static tg_status read_steps(const tg_option *o, const tg_source *source, char *c
   for (size_t i = 0; i < count / 2; i++) {
     char path[128];
     snprintf(path, sizeof path, "%s[%zu].epoch", o->name, i);
-    TG_DO(read_real(o, source, path, words[2 * i], &item[i].epoch));
+    TG_DO(read_real(o, origin, path, words[2 * i], &item[i].epoch));
     if (i > 0 && item[i].epoch <= item[i - 1].epoch)
-      TG_DO(tg_source_fail(source, path, "epochs must ascend: %s after %s", words[2 * i],
+      TG_DO(tg_origin_fail(origin, path, "epochs must ascend: %s after %s", words[2 * i],
                            words[2 * i - 2]));
     snprintf(path, sizeof path, "%s[%zu].factor", o->name, i);
-    TG_DO(read_real(o, source, path, words[2 * i + 1], &item[i].factor));
-    if (item[i].factor <= 0) TG_DO(tg_source_fail(source, path, "must be above 0"));
+    TG_DO(read_real(o, origin, path, words[2 * i + 1], &item[i].factor));
+    if (item[i].factor <= 0) TG_DO(tg_origin_fail(origin, path, "must be above 0"));
   }
   free(out->item);
   *out = (tg_step_list){item, (uint32_t)(count / 2)};
@@ -118,43 +118,43 @@ done:
   return status;
 }
 
-static tg_status read_bool(const tg_option *o, const tg_source *source, const char *word,
+static tg_status read_bool(const tg_option *o, const tg_origin *origin, const char *word,
                            bool *out) {
   char shown[TG_SHOWN_CHARS];
   if (!is_one_of(word, "true|false"))
-    return tg_source_fail(source, o->name, "'%s' is neither true nor false",
+    return tg_origin_fail(origin, o->name, "'%s' is neither true nor false",
                           tg_text_shown(word, shown));
   *out = *word == 't';
   return TG_OK;
 }
 
-tg_status tg_option_set(tg_config *config, const tg_option *o, const tg_source *source,
+tg_status tg_option_set(tg_config *config, const tg_option *o, const tg_origin *origin,
                         char *const *words, size_t count) {
   void *value = at(config, o);
   size_t items = o->kind == TG_OPTION_STEPS ? count / 2 : count;
   if (items > TG_MAX_ITEMS)
-    return tg_source_fail(source, o->name, "more than %d entries", TG_MAX_ITEMS);
+    return tg_origin_fail(origin, o->name, "more than %d entries", TG_MAX_ITEMS);
   switch (o->kind) {
   case TG_OPTION_TEXT:
-    return read_text(o, source, words[0], value);
+    return read_text(o, origin, words[0], value);
   case TG_OPTION_INT:
-    return read_int(o, source, o->name, words[0], value);
+    return read_int(o, origin, o->name, words[0], value);
   case TG_OPTION_AUTO:
-    return read_int(o, source, o->name, strcmp(words[0], "auto") == 0 ? "0" : words[0], value);
+    return read_int(o, origin, o->name, strcmp(words[0], "auto") == 0 ? "0" : words[0], value);
   case TG_OPTION_REAL:
-    return read_real(o, source, o->name, words[0], value);
+    return read_real(o, origin, o->name, words[0], value);
   case TG_OPTION_BOOL:
-    return read_bool(o, source, words[0], value);
+    return read_bool(o, origin, words[0], value);
   case TG_OPTION_INTS:
-    return read_ints(o, source, words, count, value);
+    return read_ints(o, origin, words, count, value);
   case TG_OPTION_STEPS:
-    return read_steps(o, source, words, count, value);
+    return read_steps(o, origin, words, count, value);
   }
   return TG_OK;
 }
 
 /* Cuts "80:0.1,120:0.1" or "256,128" into words, in place. TG_EUSAGE where the shape is wrong. */
-static tg_status split(const tg_option *o, const tg_source *source, char *text, char ***out,
+static tg_status split(const tg_option *o, const tg_origin *origin, char *text, char ***out,
                        size_t *count) {
   size_t most = 2;
   for (const char *c = text; *c; c++) most += *c == ',' || *c == ':';
@@ -168,7 +168,7 @@ static tg_status split(const tg_option *o, const tg_source *source, char *text, 
     words[(*count)++] = part;
     char *colon = strchr(part, ':');
     if (steps != !!colon || (colon && strchr(colon + 1, ':')))
-      return tg_source_fail(source, o->name, "expected %s",
+      return tg_origin_fail(origin, o->name, "expected %s",
                             steps ? "epoch:factor,epoch:factor,..." : "integers like 256,128");
     if (!colon) continue;
     *colon = 0;
@@ -177,17 +177,17 @@ static tg_status split(const tg_option *o, const tg_source *source, char *text, 
   return TG_OK;
 }
 
-tg_status tg_option_assign(tg_config *config, const tg_option *o, const tg_source *source,
+tg_status tg_option_assign(tg_config *config, const tg_option *o, const tg_origin *origin,
                            const char *text) {
   char *copy = strdup(text), **words = NULL;
   size_t count = 1;
   tg_status status = TG_OK;
   if (!copy) TG_FAIL(TG_ERUNTIME, "no memory for %s", o->name);
   if (o->kind == TG_OPTION_INTS || o->kind == TG_OPTION_STEPS) {
-    TG_DO(split(o, source, copy, &words, &count));
-    TG_DO(tg_option_set(config, o, source, words, count));
+    TG_DO(split(o, origin, copy, &words, &count));
+    TG_DO(tg_option_set(config, o, origin, words, count));
   } else {
-    TG_DO(tg_option_set(config, o, source, &copy, 1));
+    TG_DO(tg_option_set(config, o, origin, &copy, 1));
   }
 done:
   free(words);

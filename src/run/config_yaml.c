@@ -159,65 +159,65 @@ static const char *kind_name(const char *event) {
                                      : "a single value";
 }
 
-static tg_status unknown_key(const tg_source *source, const char *where, const char *key) {
+static tg_status unknown_key(const tg_origin *origin, const char *where, const char *key) {
   char path[320], known[384];
   snprintf(path, sizeof path, "%s%s%s", where, *where ? "." : "", key);
   const tg_option *option = tg_option_find(path);
   if (option && !*where)
-    return tg_source_fail(source, path,
+    return tg_origin_fail(origin, path,
                           "keys are written below their section: '%s:', and in it '%s: ...'",
                           option->section, option->key);
-  if (strchr(where, '[')) return tg_source_fail(source, path, "unknown key (known: epoch, factor)");
+  if (strchr(where, '[')) return tg_origin_fail(origin, path, "unknown key (known: epoch, factor)");
   const char *near = tg_option_nearest(path);
-  if (near) return tg_source_fail(source, path, "unknown key (nearest: %s)", near);
-  return tg_source_fail(source, path, "unknown %s (known: %s)", *where ? "key" : "section",
+  if (near) return tg_origin_fail(origin, path, "unknown key (nearest: %s)", near);
+  return tg_origin_fail(origin, path, "unknown %s (known: %s)", *where ? "key" : "section",
                         tg_option_known(path, known, sizeof known));
 }
 
-static tg_status not_yaml(const tg_source *source) {
+static tg_status not_yaml(const tg_origin *origin) {
   tg_yaml_place place;
-  TG_TRY(tg_yaml_locate(source, NULL, &place));
-  TG_FAIL(TG_ECONFIG, "%s:%u: not YAML: %s", source->name, place.bad_line, place.problem);
+  TG_TRY(tg_yaml_locate(origin, NULL, &place));
+  TG_FAIL(TG_ECONFIG, "%s:%u: not YAML: %s", origin->name, place.bad_line, place.problem);
 }
 
-static tg_status explain(const tg_source *file, cyaml_err_t error, complaint *c) {
-  tg_source source = *file;
-  source.line = c->line;
+static tg_status explain(const tg_origin *file, cyaml_err_t error, complaint *c) {
+  tg_origin origin = *file;
+  origin.line = c->line;
   const char *what = c->what, *found = strstr(what, ", got event: ");
   const char *where = *c->where ? c->where : NULL;
   if (error == CYAML_ERR_OOM) TG_FAIL(TG_ERUNTIME, "%s: no memory", file->name);
   if (error == CYAML_ERR_LIBYAML_PARSER) return not_yaml(file);
   if (begins(what, "Unexpected key: "))
-    return unknown_key(&source, c->where, what + strlen("Unexpected key: "));
+    return unknown_key(&origin, c->where, what + strlen("Unexpected key: "));
   if (begins(what, "Mapping field already seen"))
-    return tg_source_fail(&source, where, "given twice");
+    return tg_origin_fail(&origin, where, "given twice");
   if (begins(what, "Missing required mapping field: ")) {
     /* Only steps of the schedule have required keys; the backtrace names the key seen last. */
     if (where) c->where[strcspn(where, "]") + 1] = 0;
-    return tg_source_fail(&source, where, "lacks '%s'",
+    return tg_origin_fail(&origin, where, "lacks '%s'",
                           what + strlen("Missing required mapping field: "));
   }
   if (begins(what, "Ignoring documents"))
-    return tg_source_fail(&source, TG_YAML_SECOND, "a second document begins: expected one");
+    return tg_origin_fail(&origin, TG_YAML_SECOND, "a second document begins: expected one");
   if (error == CYAML_ERR_SEQUENCE_ENTRIES_MAX) {
     c->where[strcspn(c->where, "[")] = 0;
-    return tg_source_fail(&source, c->where, "more than %d entries", TG_MAX_ITEMS);
+    return tg_origin_fail(&origin, c->where, "more than %d entries", TG_MAX_ITEMS);
   }
   if (error == CYAML_ERR_ALIAS)
-    return tg_source_fail(&source, where, "aliases are not supported: write the value itself");
+    return tg_origin_fail(&origin, where, "aliases are not supported: write the value itself");
   if (begins(what, "Expecting ") && found)
-    return tg_source_fail(&source, where, "expected %s, found %s",
+    return tg_origin_fail(&origin, where, "expected %s, found %s",
                           kind_name(what + strlen("Expecting ")),
                           kind_name(found + strlen(", got event: ")));
   /* libcyaml's names for a key that is a list or a mapping itself. */
   if (error == CYAML_ERR_UNEXPECTED_EVENT || error == CYAML_ERR_INTERNAL_ERROR)
-    return tg_source_fail(&source, NULL, "expected a single word as key");
-  return tg_source_fail(&source, where, "%s", *what ? what : cyaml_strerror(error));
+    return tg_origin_fail(&origin, NULL, "expected a single word as key");
+  return tg_origin_fail(&origin, where, "%s", *what ? what : cyaml_strerror(error));
 }
 
 /* ---- reading and writing ---- */
 
-static tg_status take(const tg_source *source, const words *w, tg_config *config) {
+static tg_status take(const tg_origin *origin, const words *w, tg_config *config) {
   for (size_t i = 0; i < tg_option_count; i++) {
     const tg_option *o = &tg_options[i];
     const void *p = (const char *)w + words_offset[i];
@@ -226,17 +226,17 @@ static tg_status take(const tg_source *source, const words *w, tg_config *config
       size_t per_item = o->kind == TG_OPTION_STEPS ? 2 : 1;
       /* libcyaml leaves an empty list as if it were not there. */
       tg_yaml_place place = {.line = 0};
-      if (!l->item) TG_TRY(tg_yaml_locate(source, o->name, &place));
+      if (!l->item) TG_TRY(tg_yaml_locate(origin, o->name, &place));
       if (l->item || place.line)
-        TG_TRY(tg_option_set(config, o, source, l->item, l->count * per_item));
+        TG_TRY(tg_option_set(config, o, origin, l->item, l->count * per_item));
     } else if (*(char *const *)p) {
-      TG_TRY(tg_option_set(config, o, source, p, 1));
+      TG_TRY(tg_option_set(config, o, origin, p, 1));
     }
   }
   return TG_OK;
 }
 
-tg_status tg_yaml_read(const tg_source *source, tg_config *config) {
+tg_status tg_yaml_read(const tg_origin *origin, tg_config *config) {
   complaint c = {.what = ""};
   cyaml_config_t options = {.log_fn = listen,
                             .log_ctx = &c,
@@ -246,14 +246,14 @@ tg_status tg_yaml_read(const tg_source *source, tg_config *config) {
   words *w = NULL;
   tg_yaml_place place;
   tg_status status = TG_OK;
-  cyaml_err_t error = cyaml_load_data((const uint8_t *)source->text, source->length, &options,
+  cyaml_err_t error = cyaml_load_data((const uint8_t *)origin->text, origin->length, &options,
                                       &schema, (cyaml_data_t **)&w, NULL);
-  if (error != CYAML_OK || *c.what) TG_DO(explain(source, error, &c));
-  TG_DO(tg_yaml_locate(source, NULL, &place));
+  if (error != CYAML_OK || *c.what) TG_DO(explain(origin, error, &c));
+  TG_DO(tg_yaml_locate(origin, NULL, &place));
   if (place.nul_line)
-    TG_DO(tg_status_set(TG_ECONFIG, "%s:%u: a value holds a zero byte", source->name,
+    TG_DO(tg_status_set(TG_ECONFIG, "%s:%u: a value holds a zero byte", origin->name,
                         place.nul_line));
-  if (w) TG_DO(take(source, w, config));
+  if (w) TG_DO(take(origin, w, config));
 done:
   cyaml_free(&options, &schema, w, 0);
   return status;
