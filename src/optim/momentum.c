@@ -9,6 +9,7 @@ static void apply(const tg_hyper *h, size_t n, float *restrict w, const float *r
 #pragma omp simd
   for (size_t i = 0; i < n; i++) {
     float v = mu * velocity[i] + (g[i] + decay * w[i]);
+    v = tg_normal_or_zero(v);
     velocity[i] = v;
     w[i] -= lr * v;
   }

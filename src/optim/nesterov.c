@@ -10,6 +10,7 @@ static void apply(const tg_hyper *h, size_t n, float *restrict w, const float *r
   for (size_t i = 0; i < n; i++) {
     float d = g[i] + decay * w[i];
     float v = mu * velocity[i] + d;
+    v = tg_normal_or_zero(v);
     velocity[i] = v;
     w[i] -= lr * (d + mu * v);
   }

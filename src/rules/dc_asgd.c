@@ -8,8 +8,8 @@
  *   -a  MS <- m MS + (1 - m) g (.) g,   lambda_t = lambda / sqrt(MS + epsilon)
  *
  * MS is updated before it is used, without bias correction; epsilon lies inside the root. Factors
- * are multiplied in an order in which the correction is exactly 0 where w equals w_bak, even where
- * g*g would not fit a float.
+ * are multiplied in an order in which the correction is exactly 0 where lambda is 0 or w equals
+ * w_bak, even where g*g would not fit a float.
  *
  * Every operation here is rounded by IEEE 754 alone, square root and division too, and
  * nothing is contracted: the result does not depend on vector width, block or thread. The sums of
@@ -39,7 +39,7 @@ static void compensate_constant(const tg_hyper *h, size_t n, const float *restri
 #pragma omp simd reduction(+ : corrections, gradients)
   for (size_t i = 0; i < n; i++) {
     float gi = g[i];
-    float c = (lambda * gi) * (gi * (w[i] - w_bak[i]));
+    float c = gi * (gi * (lambda * (w[i] - w_bak[i])));
     c = bounded(c, cap * fabsf(gi));
     g[i] = gi + c;
     corrections += c * c;
@@ -67,7 +67,7 @@ static void compensate_adaptive(const tg_hyper *h, size_t n, const float *restri
     mean_square[i] = ms;
     float square = ms + epsilon;
     square = square > FLT_MIN ? square : FLT_MIN;
-    float c = (lambda * (gi / sqrtf(square))) * (gi * (w[i] - w_bak[i]));
+    float c = gi / sqrtf(square) * (gi * (lambda * (w[i] - w_bak[i])));
     c = bounded(c, cap * fabsf(gi));
     g[i] = gi + c;
     corrections += c * c;
