@@ -1,0 +1,305 @@
+/* report_figures.c - which figures there are, and what is drawn in each. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/report_parts.h"
+
+enum { MAX_POINTS = 400, MAX_BARS = 60 };
+
+/* What a figure shows of a point. */
+typedef double (*value_of)(const tg_report_point *p);
+
+static double epoch_of(const tg_report_point *p) {
+  return p->epoch;
+}
+static double wall_of(const tg_report_point *p) {
+  return p->wall_s;
+}
+static double virtual_of(const tg_report_point *p) {
+  return p->sim_s;
+}
+static double loss_of(const tg_report_point *p) {
+  return p->loss;
+}
+static double error_of(const tg_report_point *p) {
+  return p->error;
+}
+static double ratio_of(const tg_report_point *p) {
+  return p->ratio;
+}
+
+static bool runs_in_simulator(const tg_report_run *run) {
+  return strcmp(run->config->transport_name, "sim") == 0;
+}
+static bool was_late(const tg_report_run *run) {
+  return run->staleness_max > 0;
+}
+
+typedef struct figure {
+  const char *id, *title, *note, *none;
+  const char *x_label, *y_label;
+  value_of x, y;
+  bool train;   /* of train lines, not of evaluations */
+  bool time;    /* x is seconds */
+  double limit; /* on a logarithmic axis that always holds it; NAN: as the data are */
+  const char *limit_text;
+  bool (*wanted)(const tg_report_run *run); /* NULL: every run */
+} figure;
+
+static const figure figures[] = {
+    {.id = "error-epochs",
+     .title = "Test error over epochs",
+     .none = "No run has been evaluated.",
+     .x_label = "effective epochs",
+     .y_label = "test error (%)",
+     .x = epoch_of,
+     .y = error_of,
+     .limit = NAN},
+    {.id = "error-wall",
+     .title = "Test error over wall time",
+     .note = "Time of the whole job, evaluations included.",
+     .none = "No run has been evaluated.",
+     .x_label = "wall time",
+     .y_label = "test error (%)",
+     .x = wall_of,
+     .y = error_of,
+     .time = true,
+     .limit = NAN},
+    {.id = "error-virtual",
+     .title = "Test error over virtual time",
+     .note = "The simulator&#39;s clock: what the workers would have taken side by side.",
+     .none = "No run in the simulator has been evaluated.",
+     .x_label = "virtual time",
+     .y_label = "test error (%)",
+     .x = virtual_of,
+     .y = error_of,
+     .time = true,
+     .limit = NAN,
+     .wanted = runs_in_simulator},
+    {.id = "loss-epochs",
+     .title = "Training loss over epochs",
+     .note = "Mean over the batches of each train line, at the weights they were computed with.",
+     .none = "No run has recorded a training loss.",
+     .x_label = "effective epochs",
+     .y_label = "training loss",
+     .x = epoch_of,
+     .y = loss_of,
+     .train = true,
+     .limit = NAN},
+    {.id = "ratio-epochs",
+     .title = "Size of the correction",
+     .note = "r = |correction| / |gradient|, mean of each train line, of runs whose rule corrects "
+             "late gradients.",
+     .none = "No run corrects late gradients and has recorded by how much.",
+     .x_label = "effective epochs",
+     .y_label = "correction ratio r",
+     .x = epoch_of,
+     .y = ratio_of,
+     .train = true,
+     .limit = 1e-2,
+     .limit_text = "below: no different from ASGD but by chance",
+     .wanted = tg_report_corrects},
+};
+
+/* ---- series ---- */
+
+static tg_status series_create(const tg_report_run *run, size_t room, tg_series *out) {
+  *out = (tg_series){.name = run->name,
+                     .look = run->group,
+                     .x = calloc(room + 1, sizeof *out->x),
+                     .y = calloc(room + 1, sizeof *out->y)};
+  if (!out->x || !out->y) TG_FAIL(TG_ERUNTIME, "no memory for %zu points of a figure", room);
+  return TG_OK;
+}
+
+static void series_free(tg_series *series, size_t count) {
+  for (size_t i = 0; series && i < count; i++) {
+    free(series[i].x);
+    free(series[i].y);
+  }
+  free(series);
+}
+
+/* Many points become means of as many neighbours as it takes; a gap swallows its neighbours. */
+static void fill_series(const figure *f, const tg_report_points *points, tg_series *s) {
+  size_t each = (points->count + MAX_POINTS - 1) / MAX_POINTS;
+  for (size_t lo = 0; lo < points->count; lo += each) {
+    size_t hi = lo + each < points->count ? lo + each : points->count;
+    double x = 0, y = 0;
+    for (size_t i = lo; i < hi; i++) {
+      x += f->x(&points->item[i]);
+      y += f->y(&points->item[i]);
+    }
+    s->x[s->count] = x / (double)(hi - lo);
+    s->y[s->count++] = y / (double)(hi - lo);
+  }
+}
+
+static bool has_points(const figure *f, const tg_report_points *points) {
+  for (size_t i = 0; i < points->count; i++) {
+    double y = f->y(&points->item[i]);
+    if (isfinite(f->x(&points->item[i])) && isfinite(y) && (isnan(f->limit) || y > 0)) return true;
+  }
+  return false;
+}
+
+/* One legend entry per group: with the first of its runs that are drawn. */
+static void count_members(tg_series *series, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    size_t first = 0;
+    while (series[first].look != series[i].look) first++;
+    series[first].members++;
+  }
+}
+
+/* ---- axes ---- */
+
+typedef struct range {
+  double lo, hi, least_positive;
+} range;
+
+static range range_of(const tg_series *series, size_t count, bool of_y) {
+  range r = {INFINITY, -INFINITY, INFINITY};
+  for (size_t i = 0; i < count; i++)
+    for (size_t k = 0; k < series[i].count; k++) {
+      double v = of_y ? series[i].y[k] : series[i].x[k];
+      if (!isfinite(v)) continue;
+      r.lo = fmin(r.lo, v);
+      r.hi = fmax(r.hi, v);
+      if (v > 0) r.least_positive = fmin(r.least_positive, v);
+    }
+  return r;
+}
+
+/* Seconds, minutes or hours, whichever leaves readable numbers. */
+static void choose_unit(tg_chart *c, char label[64]) {
+  double most = range_of(c->series, c->count, false).hi;
+  double unit = most > 4 * 3600 ? 3600 : most > 600 ? 60 : 1;
+  const char *name = unit == 3600 ? "h" : unit == 60 ? "min" : "s";
+  snprintf(label, 64, "%s (%s)", c->x.label, name);
+  c->x.label = label;
+  for (size_t i = 0; i < c->count; i++)
+    for (size_t k = 0; k < c->series[i].count; k++) c->series[i].x[k] /= unit;
+}
+
+static void fit_axes(tg_chart *c) {
+  range x = range_of(c->series, c->count, false), y = range_of(c->series, c->count, true);
+  tg_axis_span(&c->x, 0, x.hi);
+  if (!isnan(c->limit)) {
+    c->y.log = true;
+    tg_axis_fit(&c->y, fmin(y.least_positive, c->limit / 10), fmax(y.hi, c->limit));
+  } else {
+    /* Where the beginning dwarfs the end, a linear axis would hide the end. */
+    c->y.log = y.lo > 0 && y.hi > 5 * y.lo;
+    tg_axis_fit(&c->y, y.lo, y.hi);
+  }
+}
+
+static tg_status draw(FILE *out, const figure *f, const tg_report_run *runs, size_t count) {
+  tg_status status = TG_OK;
+  char label[64];
+  tg_chart c = {.id = f->id,
+                .title = f->title,
+                .note = f->note,
+                .limit = f->limit,
+                .limit_text = f->limit_text,
+                .x.label = f->x_label,
+                .y.label = f->y_label};
+  c.series = calloc(count, sizeof *c.series);
+  if (!c.series) TG_FAIL(TG_ERUNTIME, "no memory for a figure of %zu runs", count);
+  for (size_t i = 0; i < count; i++) {
+    const tg_report_points *points = f->train ? &runs[i].train : &runs[i].eval;
+    if ((f->wanted && !f->wanted(&runs[i])) || !has_points(f, points)) continue;
+    TG_DO(series_create(&runs[i], MAX_POINTS, &c.series[c.count++]));
+    fill_series(f, points, &c.series[c.count - 1]);
+  }
+  if (c.count == 0) {
+    c.note = f->none;
+  } else {
+    count_members(c.series, c.count);
+    if (f->time) choose_unit(&c, label);
+    fit_axes(&c);
+  }
+  tg_chart_draw(out, &c);
+done:
+  series_free(c.series, count);
+  return status;
+}
+
+/* ---- staleness ---- */
+
+/* Bars up to where all but a thousandth of every run's updates lie. */
+static size_t bars_of(const tg_report_run *runs, size_t count, size_t *width, bool *cut) {
+  double most = 0;
+  for (size_t i = 0; i < count; i++)
+    if (was_late(&runs[i])) most = fmax(most, tg_report_quantile(&runs[i], 0.999));
+  *cut = false;
+  for (size_t i = 0; i < count; i++) *cut |= was_late(&runs[i]) && runs[i].staleness_max > most;
+  *width = ((size_t)most + MAX_BARS) / MAX_BARS;
+  return ((size_t)most + *width) / *width;
+}
+
+static void fill_bars(const tg_report_run *run, size_t bars, size_t width, tg_series *s) {
+  for (size_t i = 0; i < bars; i++) {
+    double pushes = 0;
+    for (size_t k = i * width; k < (i + 1) * width && k < run->bins; k++)
+      pushes += (double)run->histogram[k];
+    s->x[i] = (double)(i * width) - 0.5;
+    s->y[i] = 100 * pushes / run->pushes_seen;
+  }
+  s->x[bars] = (double)(bars * width) - 0.5;
+  s->count = bars + 1;
+}
+
+static tg_status draw_staleness(FILE *out, const tg_report_run *runs, size_t count) {
+  tg_status status = TG_OK;
+  char label[64];
+  size_t width;
+  bool cut;
+  size_t bars = bars_of(runs, count, &width, &cut);
+  tg_chart c = {.id = "staleness",
+                .title = "Staleness",
+                .steps = true,
+                .limit = NAN,
+                .x.label = "updates applied between pull and push",
+                .y.label = "share of updates (%)"};
+  c.note = cut ? "The last thousandth of the updates may lie further right; the table has the "
+                 "largest staleness. Runs without late gradients are left out."
+               : "Runs without late gradients are left out.";
+  c.series = calloc(count, sizeof *c.series);
+  if (!c.series) TG_FAIL(TG_ERUNTIME, "no memory for a figure of %zu runs", count);
+  for (size_t i = 0; i < count; i++) {
+    if (!was_late(&runs[i])) continue;
+    TG_DO(series_create(&runs[i], bars, &c.series[c.count++]));
+    fill_bars(&runs[i], bars, width, &c.series[c.count - 1]);
+  }
+  if (c.count == 0) {
+    c.note = "No finished run has applied a late gradient.";
+  } else {
+    count_members(c.series, c.count);
+    snprintf(label, sizeof label, "share of updates (%%), %zu to a bar", width);
+    if (width > 1) c.y.label = label;
+    tg_axis_span(&c.x, -0.5, (double)(bars * width) - 0.5);
+    c.x.step = fmax(1, c.x.step);
+    tg_axis_fit(&c.y, 0, range_of(c.series, c.count, true).hi);
+  }
+  tg_chart_draw(out, &c);
+done:
+  series_free(c.series, count);
+  return status;
+}
+
+tg_status tg_report_figures(FILE *out, const tg_report_run *runs, size_t count) {
+  bool simulated = false;
+  for (size_t i = 0; i < count; i++) simulated |= runs_in_simulator(&runs[i]);
+  fputs("<h2>Figures</h2>\n<div class=\"figures\">\n", out);
+  for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
+    if (figures[i].wanted == runs_in_simulator && !simulated) continue;
+    /* Staleness stands beside what corrects it. */
+    if (figures[i].wanted == tg_report_corrects) TG_TRY(draw_staleness(out, runs, count));
+    TG_TRY(draw(out, &figures[i], runs, count));
+  }
+  fputs("</div>\n", out);
+  return TG_OK;
+}
