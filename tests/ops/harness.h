@@ -54,7 +54,7 @@ static uint64_t random_bits(void) {
 }
 
 /* Representable in bf16, so that rounding operands is no error; away from 0 where ReLU bends. */
-static float random_number(void) {
+static inline float random_number(void) {
   float f = 0.05f + 0.95f * (float)(random_bits() >> 40) * 0x1p-24f;
   uint32_t u;
   memcpy(&u, &f, sizeof u);
@@ -64,7 +64,7 @@ static float random_number(void) {
   return f;
 }
 
-static float as_bf16(float f) {
+static inline float as_bf16(float f) {
   uint32_t u;
   memcpy(&u, &f, sizeof u);
   u = (u + 0x7fffu + ((u >> 16) & 1)) & 0xffff0000u;
@@ -72,7 +72,7 @@ static float as_bf16(float f) {
   return f;
 }
 
-static float *random_numbers(size_t n) {
+static inline float *random_numbers(size_t n) {
   float *v = malloc((n + 1) * sizeof *v);
   for (size_t i = 0; i < n; i++) v[i] = random_number();
   return v;
@@ -94,7 +94,7 @@ typedef struct built {
 } built;
 
 /* The value x as a layer of the network gives it: unchanged. */
-static tg_value *through_identity(tg_graph *g, tg_value *x, int i) {
+static inline tg_value *through_identity(tg_graph *g, tg_value *x, int i) {
   char name[16];
   snprintf(name, sizeof name, "identity%d", i);
   tg_conv_attr point = {.out = x->shape.dim[1], .kernel = {1, 1, 1}};
@@ -104,7 +104,7 @@ static tg_value *through_identity(tg_graph *g, tg_value *x, int i) {
   return tg_output(g, name, y); /* so that nothing is folded into it */
 }
 
-static void build_weights(built *b) {
+static inline void build_weights(built *b) {
   b->w = malloc((b->g->n + 1) * sizeof *b->w);
   for (int i = 0; i < b->g->param_count; i++) {
     const tg_param *p = b->g->param[i];
@@ -116,7 +116,7 @@ static void build_weights(built *b) {
   for (size_t j = 0; j < b->g->k; j++) b->b[j] = fabsf(random_number());
 }
 
-static built build_case(const op_case *c, int setting) {
+static inline built build_case(const op_case *c, int setting) {
   built b = {.c = c};
   random_state = 88172645463325252u;
   MUST(tg_graph_create(&b.g));
@@ -143,7 +143,7 @@ static built build_case(const op_case *c, int setting) {
   return b;
 }
 
-static void free_case(built *b) {
+static inline void free_case(built *b) {
   for (int i = 0; i < b->c->x_count; i++) free(b->data[i]);
   free(b->target);
   free(b->w);
@@ -158,7 +158,7 @@ typedef struct results {
   float *y, *dx[REF_INPUTS], *g, *s;
 } results;
 
-static void free_results(results *r) {
+static inline void free_results(results *r) {
   free(r->y);
   for (int i = 0; i < REF_INPUTS; i++) free(r->dx[i]);
   free(r->g);
@@ -166,7 +166,7 @@ static void free_results(results *r) {
 }
 
 /* Device memory with these bytes, or with NaN. */
-static void *on_device(tg_device *d, const void *host, size_t bytes) {
+static inline void *on_device(tg_device *d, const void *host, size_t bytes) {
   void *p = NULL, *nan = NULL;
   MUST(d->backend->alloc(d, bytes + 1, &p));
   if (!host) {
@@ -178,14 +178,14 @@ static void *on_device(tg_device *d, const void *host, size_t bytes) {
   return p;
 }
 
-static float *to_host(tg_device *d, const float *p, size_t n) {
+static inline float *to_host(tg_device *d, const float *p, size_t n) {
   float *v = malloc((n + 1) * sizeof *v);
   MUST(d->backend->to_host(d, v, p, n * sizeof *v));
   return v;
 }
 
 /* Every buffer gets memory that no other one has, so that all of it can be looked at. */
-static void unshare(tg_plan *p) {
+static inline void unshare(tg_plan *p) {
   size_t at = 0;
   for (int i = 0; i < p->buffer_count; i++) {
     p->buffer[i].offset = at;
@@ -195,7 +195,7 @@ static void unshare(tg_plan *p) {
   p->block_bytes = at + ((p->scratch_bytes + 63) & ~(size_t)63);
 }
 
-static float *read_value(const tg_plan *p, const tg_value *value, int buffer) {
+static inline float *read_value(const tg_plan *p, const tg_value *value, int buffer) {
   tg_tensor t = p->tensor[tg_plan_root(p, value)];
   if (buffer != TG_NO_BUFFER) t.data = p->block + p->buffer[buffer].offset;
   float *v = malloc((tg_shape_count(&t.shape) + 1) * sizeof *v);
@@ -203,7 +203,7 @@ static float *read_value(const tg_plan *p, const tg_value *value, int buffer) {
   return v;
 }
 
-static tg_plan *plan_of(const built *b, tg_device *d, tg_dtype precision, bool own_memory) {
+static inline tg_plan *plan_of(const built *b, tg_device *d, tg_dtype precision, bool own_memory) {
   tg_plan_options options = {.train = !b->c->call.evaluate, .precision = precision};
   tg_plan *p = NULL;
   ck_assert_msg(tg_plan_create(b->g, d, &options, &p) == TG_OK, "%s: %s", b->c->what,
@@ -214,7 +214,7 @@ static tg_plan *plan_of(const built *b, tg_device *d, tg_dtype precision, bool o
   return p;
 }
 
-static void step(tg_plan *p, const built *b) {
+static inline void step(tg_plan *p, const built *b) {
   for (int i = 0; i < b->c->x_count; i++) {
     char name[16];
     snprintf(name, sizeof name, "x%d", i);
@@ -225,7 +225,8 @@ static void step(tg_plan *p, const built *b) {
   if (p->options.train) MUST(tg_plan_backward(p));
 }
 
-static results run_case(const built *b, const char *device, tg_dtype precision, bool own_memory) {
+static inline results run_case(const built *b, const char *device, tg_dtype precision,
+                               bool own_memory) {
   tg_device *d = NULL;
   MUST(tg_device_open(device, &d));
   tg_plan *p = plan_of(b, d, precision, own_memory);
@@ -253,8 +254,8 @@ static results run_case(const built *b, const char *device, tg_dtype precision, 
 
 /* ---- comparison ---- */
 
-static void compare(const char *what, const char *part, const float *have, const double *want,
-                    size_t n, double tolerance) {
+static inline void compare(const char *what, const char *part, const float *have,
+                           const double *want, size_t n, double tolerance) {
   double scale = 1e-2; /* numbers here are around 1: what is far below is 0 */
   for (size_t i = 0; i < n; i++) scale = fmax(scale, fabs(want[i]));
   for (size_t i = 0; i < n; i++)
@@ -263,7 +264,8 @@ static void compare(const char *what, const char *part, const float *have, const
                   want[i], tolerance, scale);
 }
 
-static void compare_equal(const char *what, const built *b, const results *a, const results *o) {
+static inline void compare_equal(const char *what, const built *b, const results *a,
+                                 const results *o) {
   ck_assert_msg(memcmp(&a->loss, &o->loss, sizeof a->loss) == 0, "%s: losses %.17g and %.17g", what,
                 a->loss.sum, o->loss.sum);
   if (b->c->call.evaluate) return;
@@ -277,13 +279,13 @@ static void compare_equal(const char *what, const built *b, const results *a, co
 
 /* ---- the reference ---- */
 
-static ref_tensor ref_of(const tg_shape *shape, const float *v) {
+static inline ref_tensor ref_of(const tg_shape *shape, const float *v) {
   ref_tensor t = ref_alloc(shape->nd, shape->dim);
   for (size_t i = 0; v && i < tg_shape_count(shape); i++) t.v[i] = v[i];
   return t;
 }
 
-static ref_call ref_of_case(const built *b) {
+static inline ref_call ref_of_case(const built *b) {
   ref_call c = b->c->call;
   c.x_count = b->c->x_count;
   for (int i = 0; i < c.x_count; i++) {
@@ -306,7 +308,7 @@ static ref_call ref_of_case(const built *b) {
   return c;
 }
 
-static void free_ref(ref_call *c) {
+static inline void free_ref(ref_call *c) {
   for (int i = 0; i < c->x_count; i++) {
     ref_free(&c->x[i]);
     ref_free(&c->dx[i]);
@@ -321,13 +323,13 @@ static void free_ref(ref_call *c) {
   free(c->variance);
 }
 
-static void ref_value(const op_case *c, ref_call *call) {
+static inline void ref_value(const op_case *c, ref_call *call) {
   c->ref->forward(call);
   for (size_t i = 0; c->relu && i < ref_count(&call->y); i++) call->y.v[i] = fmax(call->y.v[i], 0);
 }
 
 /* 1/2 sum (y - target)^2. */
-static double ref_objective(const built *b, ref_call *call) {
+static inline double ref_objective(const built *b, ref_call *call) {
   double sum = 0;
   ref_value(b->c, call);
   for (size_t i = 0; i < ref_count(&call->y); i++)
@@ -335,8 +337,8 @@ static double ref_objective(const built *b, ref_call *call) {
   return sum;
 }
 
-static void central_difference(const built *b, ref_call *call, ref_tensor *at, const ref_tensor *g,
-                               size_t i) {
+static inline void central_difference(const built *b, ref_call *call, ref_tensor *at,
+                                      const ref_tensor *g, size_t i) {
   const double h = 1e-5, kept = at->v[i];
   at->v[i] = kept + h;
   double above = ref_objective(b, call);
@@ -350,7 +352,7 @@ static void central_difference(const built *b, ref_call *call, ref_tensor *at, c
 }
 
 /* A few coordinates of every operand; not where one forward pass is long. */
-static void check_reference(const built *b) {
+static inline void check_reference(const built *b) {
   ref_call call = ref_of_case(b);
   size_t n = ref_count(&call.y);
   bool cheap = !call.w[0].v || n * ref_count(&call.w[0]) < 3000000;
@@ -376,7 +378,7 @@ done:
 /* ---- one case ---- */
 
 /* The gradient that the op was given, from the value that it computed: errors do not add up. */
-static void gradient_given(const built *b, const results *r, bool rounded, ref_call *call) {
+static inline void gradient_given(const built *b, const results *r, bool rounded, ref_call *call) {
   for (size_t i = 0; i < ref_count(&call->y); i++) {
     float dy = r->y[i] - b->target[i];
     if (rounded) dy = as_bf16(dy);
@@ -384,8 +386,8 @@ static void gradient_given(const built *b, const results *r, bool rounded, ref_c
   }
 }
 
-static void compare_with_reference(const char *what, const built *b, const results *r,
-                                   tg_dtype precision, int setting) {
+static inline void compare_with_reference(const char *what, const built *b, const results *r,
+                                          tg_dtype precision, int setting) {
   const op_case *c = b->c;
   bool bf16 = precision == TG_BF16;
   ref_call call = ref_of_case(b);
@@ -410,7 +412,7 @@ done:
   free_ref(&call);
 }
 
-static void check_setting(const built *b, tg_dtype precision, int setting) {
+static inline void check_setting(const built *b, tg_dtype precision, int setting) {
   char what[160];
   snprintf(what, sizeof what, "%s, %s, %s", b->c->what, precision == TG_BF16 ? "bf16" : "fp32",
            setting == INSIDE ? "inside" : "alone");
@@ -425,7 +427,7 @@ static void check_setting(const built *b, tg_dtype precision, int setting) {
   free_results(&fake);
 }
 
-static void check_case(const op_case *c) {
+static inline void check_case(const op_case *c) {
   for (int setting = 0; setting < SETTINGS; setting++) {
     built b = build_case(c, setting);
     if (setting == ALONE) check_reference(&b);
@@ -435,7 +437,7 @@ static void check_case(const op_case *c) {
   }
 }
 
-static int run_suite(Suite *suite) {
+static inline int run_suite(Suite *suite) {
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);
   int failed = srunner_ntests_failed(runner);
