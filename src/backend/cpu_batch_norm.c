@@ -1,144 +1,82 @@
-/* cpu_batch_norm.c - batch norm, with the ReLU behind it, by oneDNN. */
-#include "backend/cpu.h"
-
+/* cpu_batch_norm.c - batch norm: what is prepared, and where things lie. The loops are in
+ * cpu_norm.c. */
+#include <omp.h>
 #include <stdlib.h>
 
+#include "backend/cpu_norm.h"
 #include "tardigrad/ops.h"
 
 typedef struct batch_norm {
-  tg_cpu_call forward, backward;
-  dnnl_memory_desc_t layout; /* of y: x's */
-  size_t mask_offset;        /* in the workspace, behind mean and variance */
-  size_t dx_bytes;           /* scratch for a dx that nobody asked for */
-  int64_t channels;
-  float unbiased; /* from the batch's biased variance to the unbiased one */
+  tg_cpu_norm norm;
+  dnnl_memory_desc_t layout; /* of y: x's, with y's type */
+  size_t channel_bytes;      /* the workspace: mean, then deviation */
 } batch_norm;
 
-static tg_status add_args(tg_exec *e, batch_norm *n, tg_cpu_call *call,
-                          const dnnl_memory_desc_t *channel, bool back) {
-  dnnl_memory_desc_t x;
-  tg_cpu_desc(e->x[0], &x);
-  TG_TRY(tg_cpu_call_in(call, DNNL_ARG_SRC, &x, &n->layout));
-  TG_TRY(tg_cpu_call_arg(call, back ? DNNL_ARG_DIFF_DST : DNNL_ARG_DST, &n->layout));
-  if (back) TG_TRY(tg_cpu_call_out(call, DNNL_ARG_DIFF_SRC, &x, &n->layout));
-  TG_TRY(tg_cpu_call_arg(call, DNNL_ARG_MEAN, channel));
-  TG_TRY(tg_cpu_call_arg(call, DNNL_ARG_VARIANCE, channel));
-  TG_TRY(tg_cpu_call_arg(call, DNNL_ARG_SCALE, channel));
-  TG_TRY(tg_cpu_call_arg(call, DNNL_ARG_SHIFT, channel));
-  if (!back) return TG_OK;
-  TG_TRY(tg_cpu_call_arg(call, DNNL_ARG_DIFF_SCALE, channel));
-  return tg_cpu_call_arg(call, DNNL_ARG_DIFF_SHIFT, channel);
-}
-
-static tg_status prepare_calls(tg_exec *e, batch_norm *n) {
-  const tg_batch_norm_attr *a = e->node->attr;
-  unsigned flags = dnnl_use_scale | dnnl_use_shift;
-  if (!e->train) flags |= dnnl_use_global_stats;
-  if (e->fuse_relu) flags |= dnnl_fuse_norm_relu;
-  dnnl_batch_normalization_desc_t op;
-  dnnl_memory_desc_t channel;
-  tg_cpu_plain_desc(&e->node->param[0]->shape, TG_F32, &channel);
-  TG_TRY(tg_cpu_check(dnnl_batch_normalization_forward_desc_init(
-                          &op, e->train ? dnnl_forward_training : dnnl_forward_inference,
-                          &n->layout, a->epsilon, flags),
-                      "forward", e->node));
-  dnnl_primitive_desc_t pd, hint = NULL;
-  TG_TRY(tg_cpu_primitive_desc(e->device, &op, NULL, NULL, &pd));
-  tg_status status = TG_OK;
-  dnnl_memory_desc_t mask = *tg_cpu_query(pd, dnnl_query_workspace_md, 0);
-  TG_DO(tg_cpu_check(dnnl_primitive_desc_clone(&hint, pd), "forward", e->node));
-  TG_DO(tg_cpu_call_create(&n->forward, e->device, pd));
-  TG_DO(add_args(e, n, &n->forward, &channel, false));
-  if (!e->train) goto done;
-  n->mask_offset = 2 * tg_cpu_bytes(&channel);
-  e->workspace_bytes = n->mask_offset + tg_cpu_bytes(&mask);
-  TG_DO(tg_cpu_check(dnnl_batch_normalization_backward_desc_init(&op, dnnl_backward, &n->layout,
-                                                                 &n->layout, a->epsilon, flags),
-                     "backward", e->node));
-  TG_DO(tg_cpu_primitive_desc(e->device, &op, NULL, hint, &pd));
-  TG_DO(tg_cpu_call_create(&n->backward, e->device, pd));
-  TG_DO(add_args(e, n, &n->backward, &channel, true));
-  if (!e->fuse_relu) goto done;
-  TG_DO(tg_cpu_call_arg(&n->forward, DNNL_ARG_WORKSPACE, &mask));
-  TG_DO(tg_cpu_call_arg(&n->backward, DNNL_ARG_WORKSPACE, &mask));
-done:
-  dnnl_primitive_desc_destroy(hint);
-  return status;
-}
-
 static tg_status prepare(tg_exec *e) {
-  batch_norm *n = calloc(1, sizeof *n);
-  if (!n) TG_FAIL(TG_ERUNTIME, "no memory for the kernel of %s", e->node->name);
-  e->state = n;
-  tg_cpu_desc(e->x[0], &n->layout);
-  n->layout.data_type = tg_cpu_dtype(e->y->dtype);
-  n->channels = (int64_t)e->node->param[0]->count;
-  double count = (double)tg_shape_count(&e->y->shape) / (double)n->channels;
-  n->unbiased = (float)(count > 1 ? count / (count - 1) : 1);
-  TG_TRY(prepare_calls(e, n));
-  tg_cpu_place(e->y, &n->layout);
-  tg_cpu_need_scratch(e, n->forward.scratch_bytes);
+  const tg_batch_norm_attr *a = e->node->attr;
+  batch_norm *b = calloc(1, sizeof *b);
+  if (!b) TG_FAIL(TG_ERUNTIME, "no memory for the kernel of %s", e->node->name);
+  e->state = b;
+  tg_cpu_desc(e->x[0], &b->layout);
+  tg_cpu_norm *n = &b->norm;
+  if (!tg_lane_walk_create(&b->layout, &n->walk))
+    TG_FAIL(TG_ERUNTIME, "%s: input %s is in a format that batch norm has no loop for",
+            e->node->name, e->node->in[0]->name);
+  n->x_type = e->x[0]->dtype;
+  n->y_type = e->y->dtype;
+  n->relu = e->fuse_relu;
+  n->threads = omp_get_max_threads();
+  n->count = (int64_t)tg_shape_count(&e->y->shape) / n->walk.channels;
+  n->epsilon = a->epsilon;
+  b->layout.data_type = tg_cpu_dtype(e->y->dtype);
+  tg_cpu_place(e->y, &b->layout);
+  e->scratch_bytes = tg_cpu_norm_scratch(n);
   if (!e->train) return TG_OK;
-  if (!e->needs_dx[0]) n->dx_bytes = tg_cpu_bytes(&n->layout);
-  tg_cpu_need_scratch(e, n->backward.scratch_bytes + n->dx_bytes);
+  b->channel_bytes = ((size_t)n->walk.channels * sizeof(float) + 63) & ~(size_t)63;
+  e->workspace_bytes = 2 * b->channel_bytes;
   e->keep_x[0] = true;
   return TG_OK;
 }
 
-static void bind_statistics(const tg_exec *e, batch_norm *n, tg_cpu_call *call) {
-  char *workspace = e->workspace;
-  if (e->train) {
-    tg_cpu_call_bind(call, DNNL_ARG_MEAN, workspace);
-    tg_cpu_call_bind(call, DNNL_ARG_VARIANCE, workspace + n->mask_offset / 2);
-    tg_cpu_call_bind(call, DNNL_ARG_WORKSPACE, workspace + n->mask_offset);
-  } else {
-    tg_cpu_call_bind(call, DNNL_ARG_MEAN, e->running[0]);
-    tg_cpu_call_bind(call, DNNL_ARG_VARIANCE, e->running[1]);
-  }
-  tg_cpu_call_bind(call, DNNL_ARG_SCALE, e->w[0]);
-  tg_cpu_call_bind(call, DNNL_ARG_SHIFT, e->w[1]);
-}
-
-static void report_statistics(const tg_exec *e, const batch_norm *n) {
-  const float *mean = tg_cpu_host(e->device, e->workspace);
-  const float *variance = mean + n->mask_offset / 2 / sizeof(float);
-  float *out_mean = tg_cpu_host(e->device, e->batch_stat[0]);
-  float *out_variance = tg_cpu_host(e->device, e->batch_stat[1]);
-  for (int64_t c = 0; c < n->channels; c++) {
-    out_mean[c] = mean[c];
-    out_variance[c] = variance[c] * n->unbiased;
-  }
+static tg_cpu_norm_args arguments(const tg_exec *e) {
+  const batch_norm *b = e->state;
+  const tg_device *d = e->device;
+  char *workspace = tg_cpu_host(d, e->workspace);
+  return (tg_cpu_norm_args){.x = tg_cpu_host(d, e->x[0]->data),
+                            .gamma = tg_cpu_host(d, e->w[0]),
+                            .beta = tg_cpu_host(d, e->w[1]),
+                            .mean = (float *)workspace,
+                            .deviation = (float *)(workspace + b->channel_bytes),
+                            .scratch = tg_cpu_host(d, e->scratch)};
 }
 
 static tg_status forward(tg_exec *e) {
-  batch_norm *n = e->state;
-  bind_statistics(e, n, &n->forward);
-  tg_cpu_call_bind(&n->forward, DNNL_ARG_SRC, e->x[0]->data);
-  tg_cpu_call_bind(&n->forward, DNNL_ARG_DST, e->y->data);
-  TG_TRY(tg_cpu_call_run(&n->forward, e->scratch));
-  if (e->train && e->batch_stat[0]) report_statistics(e, n);
+  const batch_norm *b = e->state;
+  tg_cpu_norm_args a = arguments(e);
+  a.y = tg_cpu_host(e->device, e->y->data);
+  for (int i = 0; i < 2; i++) {
+    if (e->train)
+      a.batch_stat[i] = tg_cpu_host(e->device, e->batch_stat[i]);
+    else
+      a.running[i] = tg_cpu_host(e->device, e->running[i]);
+  }
+  tg_cpu_norm_forward(&b->norm, &a);
   return TG_OK;
 }
 
 static tg_status backward(tg_exec *e) {
-  batch_norm *n = e->state;
-  tg_cpu_call *call = &n->backward;
-  void *dx = e->dx[0] ? e->dx[0] : (char *)e->scratch + call->scratch_bytes;
-  bind_statistics(e, n, call);
-  tg_cpu_call_bind(call, DNNL_ARG_SRC, e->x[0]->data);
-  tg_cpu_call_bind(call, DNNL_ARG_DIFF_DST, e->dy);
-  tg_cpu_call_bind(call, DNNL_ARG_DIFF_SRC, dx);
-  tg_cpu_call_bind(call, DNNL_ARG_DIFF_SCALE, e->dw[0]);
-  tg_cpu_call_bind(call, DNNL_ARG_DIFF_SHIFT, e->dw[1]);
-  return tg_cpu_call_run(call, e->scratch);
+  const batch_norm *b = e->state;
+  tg_cpu_norm_args a = arguments(e);
+  a.dy = tg_cpu_host(e->device, e->dy);
+  a.dx = tg_cpu_host(e->device, e->dx[0]);
+  a.dgamma = tg_cpu_host(e->device, e->dw[0]);
+  a.dbeta = tg_cpu_host(e->device, e->dw[1]);
+  tg_cpu_norm_backward(&b->norm, &a);
+  return TG_OK;
 }
 
 static void destroy(tg_exec *e) {
-  batch_norm *n = e->state;
-  if (!n) return;
-  tg_cpu_call_destroy(&n->forward);
-  tg_cpu_call_destroy(&n->backward);
-  free(n);
+  free(e->state);
   e->state = NULL;
 }
 
