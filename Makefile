@@ -34,7 +34,7 @@ MPI_CFLAGS := $(shell $(MPICC) --showme:compile 2>/dev/null)
 MPI_LIBS   := $(shell $(MPICC) --showme:link 2>/dev/null)
 
 # Ours always apply; CFLAGS stays the user's.
-TG_CFLAGS := -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -fopenmp -fvisibility=hidden -fPIC \
+TG_CFLAGS := -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -Itests -fopenmp -fvisibility=hidden -fPIC \
   -Wall -Wextra -Wshadow -Wmissing-prototypes -Wvla -Werror \
   -ffp-contract=off -fno-math-errno -fno-trapping-math \
   $(call pc_cflags,libcyaml,CYAML) $(call pc_cflags,jansson,JANSSON) $(call pc_cflags,hwloc,HWLOC) \
@@ -48,6 +48,9 @@ TG_LIBS := $(call pc_libs,libcyaml,CYAML,-lcyaml) $(call pc_libs,jansson,JANSSON
 VERSION := 0.1.0
 TG_CFLAGS += -DTG_VERSION='"$(VERSION)"'
 SANITIZE ?=
+# make V=1 shows whole commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 
 SOURCES := $(sort $(wildcard src/*/*.c))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
@@ -80,7 +83,8 @@ $(BUILD)/bench/%.o: MODULE_CFLAGS = $(MPI_CFLAGS)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(TG_CFLAGS) $(MARCH_FLAGS) $(CFLAGS) $(SANITIZE) $(MODULE_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) $(TG_CFLAGS) $(MARCH_FLAGS) $(CFLAGS) $(SANITIZE) $(MODULE_CFLAGS) -MMD -MP -c $< -o $@
 
 # Everything is rebuilt when the flags change.
 FLAGS_NOW := $(CC) $(TG_CFLAGS) $(MARCH_FLAGS) $(CFLAGS) $(SANITIZE)
@@ -89,19 +93,23 @@ $(shell mkdir -p $(BUILD); printf '%s' '$(subst ','"'"',$(FLAGS_NOW))' | cmp -s 
 
 $(BUILD)/libtardigrad.a: $(LIB_OBJECTS)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)ar rcs $@ $^
 
 $(BUILD)/tardigrad: $(CLI_OBJECTS) $(BUILD)/libtardigrad.a
-	$(CC) -fopenmp $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(TG_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -fopenmp $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(TG_LIBS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(BUILD)/libtardigrad.a
-	$(CC) -fopenmp $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(call pc_libs,check,CHECK,-lcheck -lsubunit) $(TG_LIBS) -lrt
+	$(call say,LINK,$@)
+	$(Q)$(CC) -fopenmp $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(call pc_libs,check,CHECK,-lcheck -lsubunit) $(TG_LIBS) -lrt
 
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libtardigrad.a
-	$(CC) -fopenmp $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(TG_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -fopenmp $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(TG_LIBS)
 
 $(BUILD)/tardigrad.1: $(BUILD)/tardigrad
-	$(BUILD)/tardigrad --man > $@.part && mv $@.part $@
+	$(Q)$(BUILD)/tardigrad --man > $@.part && mv $@.part $@
 man: $(BUILD)/tardigrad.1
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

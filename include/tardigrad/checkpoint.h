@@ -83,7 +83,8 @@ TG_CHECKED tg_status tg_checkpoint_newest(const char *run, uint64_t *update);
 /* tg_checkpoint_load - fills content->...[i].data of every array by name from `folder` (a
  * checkpoints/<update> folder) after checking the manifest's hashes, and the counters. Names,
  * dtypes and shapes must match exactly: TG_EDATA names the array and both shapes, and nothing was
- * filled. state_count = 0 skips state.safetensors; model, unless NULL, must be the manifest's. */
+ * filled. A count of 0 skips that file: both 0 read the counters alone. model, unless NULL, must be
+ * the manifest's. */
 TG_CHECKED tg_status tg_checkpoint_load(const char *folder, tg_ckpt_content *content);
 
 #endif

@@ -1,6 +1,7 @@
 /* log.h - words for people, on standard error. Data never goes through here.
  *
- * Rank 0 prints everything; other ranks print warnings and errors only, with their rank in front. */
+ * Rank 0 prints everything; other ranks print warnings and errors only, with their rank in front.
+ */
 #ifndef TARDIGRAD_LOG_H
 #define TARDIGRAD_LOG_H
 

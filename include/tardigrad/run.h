@@ -13,8 +13,8 @@
 /* ---- the folder of a run ---- */
 
 typedef struct tg_folder {
-  char run[768];     /* <run.dir>/<run.name> */
-  char config[800];  /* its files */
+  char run[768];    /* <run.dir>/<run.name> */
+  char config[800]; /* its files */
   char trace[800];
   char metrics[800];
 } tg_folder;
@@ -24,8 +24,7 @@ TG_CHECKED tg_status tg_folder_of(const tg_config *config, tg_folder *out);
 TG_CHECKED tg_status tg_folder_named(const char *run, tg_folder *out);
 /* tg_folder_prepare - creates it; an earlier run of that name is moved to <name>.1, .2, ... and the
  * log says so, unless it is to be continued. Writes config.yaml. */
-TG_CHECKED tg_status tg_folder_prepare(const tg_folder *folder, const tg_config *config,
-                                       bool keep);
+TG_CHECKED tg_status tg_folder_prepare(const tg_folder *folder, const tg_config *config, bool keep);
 
 /* tg_source - what RUN|CHECKPOINT on the command line means: the run's configuration and the
  * checkpoint folder to read (the newest whole one of a run). */
@@ -39,8 +38,8 @@ TG_CHECKED tg_status tg_source_open(const char *path, const char *const *assignm
 
 /* ---- threads ---- */
 
-/* tg_threads_of - threads for this rank: run.threads, else OMP_NUM_THREADS, else the cores that this
- * process may use, shared with the other ranks of the machine (at least 1). */
+/* tg_threads_of - threads for this rank: run.threads, else OMP_NUM_THREADS, else the cores that
+ * this process may use, shared with the other ranks of the machine (at least 1). */
 TG_CHECKED tg_status tg_threads_of(const tg_config *config, const tg_world *world, int *out);
 /* tg_cores - cores (not hardware threads) that this process may use. */
 int tg_cores(void);
@@ -49,8 +48,8 @@ int tg_cores(void);
 
 /* tg_train - collective over the world: the whole of `tardigrad train`. config is the same on every
  * rank. Result on every rank; rank 0's message is the job's.
- * TG_EPREEMPTED after a checkpoint asked for by a signal, TG_EDIVERGED after too many gradients that
- * were not finite or a loss that is not (a checkpoint is made first). */
+ * TG_EPREEMPTED after a checkpoint asked for by a signal, TG_EDIVERGED after too many gradients
+ * that were not finite or a loss that is not (a checkpoint is made first). */
 TG_CHECKED tg_status tg_train(const tg_config *config, const tg_world *world);
 
 /* tg_replay - re-runs a recorded asynchronous run in this process from checkpoints/0 along its
@@ -77,8 +76,8 @@ typedef struct tg_recorder tg_recorder;
 typedef struct tg_recorder_options {
   tg_metrics *metrics;
   uint32_t workers;
-  uint64_t every;   /* updates per train line */
-  double epochs;    /* of the run, for the progress line */
+  uint64_t every;    /* updates per train line */
+  double epochs;     /* of the run, for the progress line */
   uint64_t n, k, ks; /* for bytes on the wire */
 } tg_recorder_options;
 
@@ -89,6 +88,7 @@ void tg_recorder_destroy(tg_recorder *r);
 typedef struct tg_record {
   uint32_t worker;
   bool applied;
+  bool whole; /* the last gradient of its update: ssgd has several */
   uint64_t update, samples, staleness;
   double epoch, lr, loss_sum, correction_ratio, compute_s, wait_s, sim_s;
 } tg_record;
@@ -101,9 +101,11 @@ tg_evaluation tg_recorder_last(const tg_recorder *r);
 TG_CHECKED tg_status tg_recorder_end(tg_recorder *r, uint64_t update, double epoch,
                                      const char *weights_hash, double server_busy);
 double tg_recorder_wall_s(const tg_recorder *r);
-/* Counters as flat arrays, to be saved with a checkpoint and restored. */
+/* Counters as flat arrays, to be saved with a checkpoint and restored in place; after that,
+ * tg_recorder_restored: the wall clock goes on from where it was. */
 enum { TG_STALENESS_BINS = 1025 }; /* the last counts everything from 1024 on */
 uint64_t *tg_recorder_counts(tg_recorder *r, size_t *count);
 double *tg_recorder_reals(tg_recorder *r, size_t *count);
+void tg_recorder_restored(tg_recorder *r);
 
 #endif

@@ -141,11 +141,12 @@ tg_status tg_checkpoint_load(const char *folder, tg_ckpt_content *content) {
   if (content->model && strcmp(content->model, m.model) != 0)
     TG_DO(tg_status_set(TG_EDATA, "%s: a checkpoint of model '%s': expected '%s'", folder, m.model,
                         content->model));
-  TG_DO(
-      open_arrays(folder, &m, TG_CKPT_WEIGHTS, content->weights, content->weight_count, &weights));
+  if (content->weight_count)
+    TG_DO(open_arrays(folder, &m, TG_CKPT_WEIGHTS, content->weights, content->weight_count,
+                      &weights));
   if (content->state_count)
     TG_DO(open_arrays(folder, &m, TG_CKPT_STATE, content->state, content->state_count, &state));
-  copy_arrays(weights, content->weights, content->weight_count);
+  if (weights) copy_arrays(weights, content->weights, content->weight_count);
   if (state) copy_arrays(state, content->state, content->state_count);
   content->update = m.update;
   content->samples = m.samples;

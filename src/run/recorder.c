@@ -7,8 +7,19 @@
 #include "tardigrad/run.h"
 
 /* Counters live in two flat arrays, so that a checkpoint saves them as they are. */
-enum { WINDOW_MAX, WINDOW_PUSHES, WINDOW_SAMPLES, DROPPED, COUNT_FIXED };
-enum { LOSS_SUM, STALENESS_SUM, RATIO_SUM, WALL_BEFORE, WINDOW_WALL, SIM_S, LR, REAL_FIXED };
+enum { WINDOW_MAX, WINDOW_PUSHES, WINDOW_SAMPLES, DROPPED, LAST_SAMPLES, COUNT_FIXED };
+enum {
+  LOSS_SUM,
+  STALENESS_SUM,
+  RATIO_SUM,
+  WALL_BEFORE,
+  WINDOW_WALL,
+  SIM_S,
+  LR,
+  LAST_LOSS,
+  LAST_ERROR,
+  REAL_FIXED
+};
 
 struct tg_recorder {
   tg_recorder_options options;
@@ -16,7 +27,6 @@ struct tg_recorder {
   double *real;    /* REAL_FIXED, compute_s [workers], wait_s [workers] */
   size_t counts, reals;
   double started, shown;
-  tg_evaluation last;
   double loss, rate; /* of the last train line, for the progress line */
 };
 
@@ -67,7 +77,6 @@ uint64_t *tg_recorder_counts(tg_recorder *r, size_t *count) {
   return r->count;
 }
 
-/* Called before saving and after restoring: the wall clock starts anew from WALL_BEFORE. */
 double *tg_recorder_reals(tg_recorder *r, size_t *count) {
   double now = tg_clock_s();
   r->real[WALL_BEFORE] += now - r->started;
@@ -76,8 +85,14 @@ double *tg_recorder_reals(tg_recorder *r, size_t *count) {
   return r->real;
 }
 
+void tg_recorder_restored(tg_recorder *r) {
+  r->started = tg_clock_s();
+}
+
 tg_evaluation tg_recorder_last(const tg_recorder *r) {
-  return r->last;
+  return (tg_evaluation){.loss = r->real[LAST_LOSS],
+                         .error = r->real[LAST_ERROR],
+                         .samples = (uint32_t)r->count[LAST_SAMPLES]};
 }
 
 static tg_status train_line(tg_recorder *r, uint64_t update, double epoch) {
@@ -112,7 +127,7 @@ static void show_progress(tg_recorder *r, uint64_t update, double epoch) {
   }
   double left = epoch > 0 ? wall * (r->options.epochs - epoch) / epoch : NAN;
   char error[32] = "-";
-  if (r->last.samples) snprintf(error, sizeof error, "%.2f %%", r->last.error);
+  if (r->count[LAST_SAMPLES]) snprintf(error, sizeof error, "%.2f %%", r->real[LAST_ERROR]);
   tg_log_progress("epoch %.2f/%g  %.0f updates/s  %.0f images/s  loss %.4f  error %s  "
                   "staleness %.1f  %.0f s left",
                   epoch, r->options.epochs, (double)update / wall, r->rate, r->loss, error,
@@ -137,7 +152,7 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
   r->real[RATIO_SUM] += x->correction_ratio;
   r->real[LR] = x->lr;
   if (x->sim_s > 0) r->real[SIM_S] = x->sim_s;
-  if (x->update % r->options.every == 0) TG_TRY(train_line(r, x->update, x->epoch));
+  if (x->whole && x->update % r->options.every == 0) TG_TRY(train_line(r, x->update, x->epoch));
   show_progress(r, x->update, x->epoch);
   return TG_OK;
 }
@@ -145,16 +160,16 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
 tg_status tg_recorder_evaluated(tg_recorder *r, uint64_t update, double epoch, double loss_sum,
                                 uint64_t correct, uint64_t samples) {
   tg_metrics *m = r->options.metrics;
-  r->last.samples = (uint32_t)samples;
-  r->last.loss = loss_sum / (double)samples;
-  r->last.error = 100.0 * (double)(samples - correct) / (double)samples;
+  r->count[LAST_SAMPLES] = samples;
+  r->real[LAST_LOSS] = loss_sum / (double)samples;
+  r->real[LAST_ERROR] = 100.0 * (double)(samples - correct) / (double)samples;
   tg_metrics_begin(m, "eval", tg_recorder_wall_s(r), update, epoch);
   tg_metrics_text(m, "split", "test");
-  tg_metrics_real(m, "loss", r->last.loss);
-  tg_metrics_real(m, "error", r->last.error);
+  tg_metrics_real(m, "loss", r->real[LAST_LOSS]);
+  tg_metrics_real(m, "error", r->real[LAST_ERROR]);
   if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
   tg_info("epoch %.2f: update %llu, test loss %.4f, test error %.2f %%", epoch,
-          (unsigned long long)update, r->last.loss, r->last.error);
+          (unsigned long long)update, r->real[LAST_LOSS], r->real[LAST_ERROR]);
   return tg_metrics_end(m);
 }
 
@@ -178,8 +193,8 @@ tg_status tg_recorder_end(tg_recorder *r, uint64_t update, double epoch, const c
   uint64_t bins = TG_STALENESS_BINS;
   while (bins > 1 && histogram(r)[bins - 1] == 0) bins--;
   tg_metrics_begin(m, "end", tg_recorder_wall_s(r), update, epoch);
-  tg_metrics_real(m, "error", r->last.samples ? r->last.error : NAN);
-  tg_metrics_real(m, "loss", r->last.samples ? r->last.loss : NAN);
+  tg_metrics_real(m, "error", r->count[LAST_SAMPLES] ? r->real[LAST_ERROR] : NAN);
+  tg_metrics_real(m, "loss", r->count[LAST_SAMPLES] ? r->real[LAST_LOSS] : NAN);
   tg_metrics_text(m, "weights_hash", weights_hash);
   tg_metrics_counts(m, "staleness_histogram", histogram(r), bins);
   tg_metrics_count(m, "nonfinite", r->count[DROPPED]);

@@ -1,0 +1,125 @@
+/* job.c - what a checkpoint holds of a run, and how it comes back. */
+#include "run/job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/weights.h"
+#include "tardigrad/log.h"
+
+tg_job_weights tg_job_weights_of(const tg_job *job) {
+  if (job->server) {
+    tg_server_state s = tg_server_state_of(job->server);
+    return (tg_job_weights){.w = s.w, .b = s.b, .update = s.update, .samples = s.samples};
+  }
+  tg_sync_state s = tg_sync_state_of(job->sync);
+  return (tg_job_weights){.w = s.w, .b = s.b, .update = s.update, .samples = s.samples};
+}
+
+static tg_status sync_arrays(tg_array_list *list, const tg_sync_state *s, size_t n,
+                             uint64_t *counters) {
+  const uint64_t now[] = {s->update, s->samples, s->step, s->nonfinite};
+  memcpy(counters, now, sizeof now);
+  TG_TRY(tg_array_add(list, TG_ST_U64, counters, 1, 4, 0, "sync.counters"));
+  for (size_t i = 0; i < s->slot_count; i++)
+    TG_TRY(tg_array_add(list, TG_ST_F32, s->slot[i], 1, n, 0, "optimizer.%zu", i));
+  return TG_OK;
+}
+
+/* state.safetensors: of the loop, the recorder and the virtual clock. */
+static tg_status state_arrays(tg_job *job, tg_array_list *list) {
+  const tg_graph *g = job->setup.outline->graph;
+  size_t count;
+  if (job->server) {
+    tg_server_state s = tg_server_state_of(job->server);
+    TG_TRY(tg_server_arrays(list, &s, g->n, g->k, job->setup.workers, job->counters));
+  } else {
+    tg_sync_state s = tg_sync_state_of(job->sync);
+    TG_TRY(sync_arrays(list, &s, g->n, job->counters));
+  }
+  uint64_t *counts = tg_recorder_counts(job->recorder, &count);
+  TG_TRY(tg_array_add(list, TG_ST_U64, counts, 1, count, 0, "recorder.counts"));
+  double *reals = tg_recorder_reals(job->recorder, &count);
+  TG_TRY(tg_array_add(list, TG_ST_F64, reals, 1, count, 0, "recorder.reals"));
+  if (!job->comm || job->world->size > 1) return TG_OK;
+  double *times = tg_sim_times(job->comm, &count);
+  return tg_array_add(list, TG_ST_F64, times, 1, count, 0, "sim.times");
+}
+
+static tg_status content_of(tg_job *job, tg_array_list *state, tg_ckpt_content *content) {
+  tg_job_weights now = tg_job_weights_of(job);
+  TG_TRY(tg_weight_arrays(job->setup.outline->graph, now.w, now.b, &content->weights,
+                          &content->weight_count));
+  TG_TRY(state_arrays(job, state));
+  content->state = state->item;
+  content->state_count = state->count;
+  content->update = now.update;
+  content->samples = now.samples;
+  content->epoch = (double)now.samples / job->setup.outline->train_count;
+  content->trace_records = job->trace ? tg_trace_count(job->trace) : 0;
+  content->metrics_bytes = tg_metrics_bytes(job->metrics);
+  content->model = job->config->model_name;
+  return TG_OK;
+}
+
+tg_status tg_job_save(tg_job *job) {
+  tg_array_list state = {0};
+  tg_ckpt_content content = {0};
+  tg_status status = content_of(job, &state, &content);
+  if (status == TG_OK && job->trace) status = tg_trace_sync(job->trace);
+  if (status == TG_OK)
+    status = tg_checkpoint_save(job->folder.run, &content, (int)job->config->checkpoint_keep);
+  tg_array_list_free(&state);
+  free(content.weights);
+  return status;
+}
+
+static tg_status newest(const tg_job *job, char *folder, size_t size) {
+  uint64_t update;
+  TG_TRY(tg_checkpoint_newest(job->folder.run, &update));
+  snprintf(folder, size, "%s/checkpoints/%llu", job->folder.run, (unsigned long long)update);
+  return TG_OK;
+}
+
+tg_status tg_job_peek(const tg_job *job, tg_ckpt_content *out) {
+  char folder[900];
+  TG_TRY(newest(job, folder, sizeof folder));
+  *out = (tg_ckpt_content){0};
+  return tg_checkpoint_load(folder, out);
+}
+
+static tg_status counters_back(tg_job *job) {
+  if (job->server) {
+    tg_server_state s = tg_server_state_of(job->server);
+    tg_server_counters_back(&s, job->counters);
+    TG_TRY(tg_server_restored(job->server, &s));
+  } else {
+    tg_sync_state s = tg_sync_state_of(job->sync);
+    s.update = job->counters[0];
+    s.samples = job->counters[1];
+    s.step = job->counters[2];
+    s.nonfinite = job->counters[3];
+    TG_TRY(tg_sync_restored(job->sync, &s));
+  }
+  if (job->comm && job->world->size == 1) tg_sim_restored(job->comm);
+  return TG_OK;
+}
+
+tg_status tg_job_restore(tg_job *job) {
+  char folder[900];
+  tg_array_list state = {0};
+  tg_ckpt_content content = {0};
+  tg_status status = TG_OK;
+  TG_TRY(newest(job, folder, sizeof folder));
+  TG_DO(content_of(job, &state, &content));
+  TG_DO(tg_checkpoint_load(folder, &content));
+  tg_recorder_restored(job->recorder);
+  TG_DO(counters_back(job));
+  tg_info("resuming %s at update %llu, epoch %.2f", job->folder.run,
+          (unsigned long long)content.update, content.epoch);
+done:
+  tg_array_list_free(&state);
+  free(content.weights);
+  return status;
+}

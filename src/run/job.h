@@ -1,0 +1,42 @@
+/* job.h - one training run while it runs: what rank 0 (or the only process) holds. */
+#ifndef TARDIGRAD_RUN_JOB_H
+#define TARDIGRAD_RUN_JOB_H
+
+#include "run/setup.h"
+#include "run/state.h"
+#include "tardigrad/run.h"
+
+enum { TG_JOB_COUNTERS = TG_SERVER_COUNTERS };
+
+typedef struct tg_job {
+  const tg_config *config;
+  const tg_world *world;
+  tg_setup setup;
+  tg_folder folder;
+  bool resumed;
+  tg_net *net;       /* where gradients are computed */
+  tg_comm *comm;     /* NULL for sgd */
+  tg_trace *trace;   /* asynchronous runs, rank 0 */
+  tg_server *server; /* asynchronous runs, rank 0 */
+  tg_sync *sync;     /* synchronous runs, every rank */
+  tg_metrics *metrics;
+  tg_recorder *recorder;
+  double idle_s; /* of the server */
+  uint64_t counters[TG_JOB_COUNTERS];
+} tg_job;
+
+/* tg_job_save - a checkpoint of the state as it is. */
+TG_CHECKED tg_status tg_job_save(tg_job *job);
+/* tg_job_peek - counters of the newest whole checkpoint, for the files that must be cut back to
+ * them; TG_ENOINPUT if there is none. tg_job_restore - its whole state. */
+TG_CHECKED tg_status tg_job_peek(const tg_job *job, tg_ckpt_content *out);
+TG_CHECKED tg_status tg_job_restore(tg_job *job);
+
+/* Weights, running statistics and counters of whichever loop runs. */
+typedef struct tg_job_weights {
+  float *w, *b;
+  uint64_t update, samples;
+} tg_job_weights;
+tg_job_weights tg_job_weights_of(const tg_job *job);
+
+#endif

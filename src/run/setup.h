@@ -1,0 +1,34 @@
+/* setup.h - from a configuration to the options of the floors below: one place, so that training
+ * and replay cannot differ. */
+#ifndef TARDIGRAD_RUN_SETUP_H
+#define TARDIGRAD_RUN_SETUP_H
+
+#include "tardigrad/net.h"
+#include "tardigrad/sync.h"
+#include "tardigrad/transport.h"
+
+typedef struct tg_setup {
+  const tg_config *config;
+  const tg_rule *rule;
+  const tg_optimizer *optimizer;
+  const tg_transport *transport;
+  uint32_t workers;
+  uint32_t batch; /* samples per worker and gradient */
+  tg_outline *outline;
+  float *w0, *b0;
+  uint32_t *records; /* sim.order=trace */
+  size_t record_count;
+} tg_setup;
+
+/* tg_setup_create - looks names up, counts workers, builds the model's outline and its initial
+ * weights. ranks: processes of the job. TG_ECONFIG says what does not fit together. */
+TG_CHECKED tg_status tg_setup_create(const tg_config *config, int ranks, tg_setup *out);
+void tg_setup_destroy(tg_setup *setup);
+
+tg_server_options tg_setup_server(const tg_setup *s);
+tg_sync_options tg_setup_sync(const tg_setup *s);
+tg_worker_options tg_setup_worker(const tg_setup *s);
+tg_comm_options tg_setup_comm(const tg_setup *s, tg_trace *trace, tg_compute *compute);
+tg_net_options tg_setup_net(const tg_setup *s);
+
+#endif

@@ -1,0 +1,273 @@
+/* train.c - a run: who does what, what is written down, how it ends. */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "run/job.h"
+#include "tardigrad/forecast.h"
+#include "tardigrad/log.h"
+#include "tardigrad/report.h"
+
+/* ---- what is written down ---- */
+
+static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_event *event) {
+  return (tg_record){.worker = in->worker,
+                     .applied = event->applied,
+                     .whole = job->server || in->worker + 1 == job->setup.workers,
+                     .update = event->update,
+                     .samples = in->samples,
+                     .staleness = event->staleness,
+                     .epoch = event->epoch,
+                     .lr = event->lr,
+                     .loss_sum = in->loss_sum,
+                     .correction_ratio = event->correction_ratio,
+                     .compute_s = in->compute_s,
+                     .wait_s = in->wait_s,
+                     .sim_s = job->comm && job->world->size == 1 ? in->sent_s : -1};
+}
+
+static tg_status handled(void *self, const tg_msg *in, const tg_server_event *event,
+                         bool *preempt) {
+  tg_job *job = self;
+  (void)preempt;
+  if (event->evaluated) {
+    /* The weights that were evaluated are those of the version that was sent. */
+    double epoch = (double)in->version * job->setup.batch / (double)job->setup.outline->train_count;
+    if (job->sync) epoch *= job->setup.workers;
+    TG_TRY(tg_recorder_evaluated(job->recorder, in->version, epoch, in->loss_sum, in->correct,
+                                 in->samples));
+  } else {
+    tg_record record = record_of(job, in, event);
+    TG_TRY(tg_recorder_push(job->recorder, &record));
+  }
+  return event->checkpoint_due && !event->finished ? tg_job_save(job) : TG_OK;
+}
+
+static tg_status cut(void *self, tg_status why) {
+  (void)why;
+  return tg_job_save(self);
+}
+
+static tg_status start_line(tg_job *job) {
+  const tg_config *c = job->config;
+  const tg_setup *s = &job->setup;
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  tg_job_weights now = tg_job_weights_of(job);
+  tg_metrics *m = job->metrics;
+  tg_server_options o = tg_setup_server(s);
+  tg_metrics_begin(m, "start", tg_recorder_wall_s(job->recorder), now.update,
+                   (double)now.samples / s->outline->train_count);
+  tg_metrics_text(m, "tardigrad", TG_VERSION);
+  tg_metrics_text(m, "mpi", job->world->version);
+  tg_metrics_text(m, "host", host);
+  tg_metrics_text(m, "device", job->net ? tg_net_device(job->net) : c->device_name);
+  tg_metrics_text(m, "precision", c->device_precision);
+  tg_metrics_text(m, "rule", s->rule->name);
+  tg_metrics_text(m, "model", c->model_name);
+  tg_metrics_text(m, "data", c->data_name);
+  tg_metrics_count(m, "ranks", (uint64_t)job->world->size);
+  tg_metrics_count(m, "workers", s->workers);
+  tg_metrics_count(m, "threads", (uint64_t)c->run_threads);
+  tg_metrics_count(m, "batch", s->batch);
+  tg_metrics_count(m, "train_samples", s->outline->train_count);
+  tg_metrics_count(m, "parameters", s->outline->graph->n);
+  tg_metrics_real(m, "lambda", o.hyper.lambda);
+  tg_metrics_count(m, "memory_bytes", tg_resident_bytes(false));
+  return tg_metrics_end(m);
+}
+
+/* ---- beginning ---- */
+
+static tg_status open_records(tg_job *job) {
+  const tg_config *c = job->config;
+  const tg_setup *s = &job->setup;
+  tg_ckpt_content from = {.metrics_bytes = UINT64_MAX};
+  bool async = s->rule->scheme == TG_SCHEME_ASYNC;
+  if (job->resumed) TG_TRY(tg_job_peek(job, &from));
+  if (async && job->resumed)
+    TG_TRY(tg_trace_open(job->folder.trace, s->workers, (uint64_t)c->run_seed, from.trace_records,
+                         &job->trace));
+  else if (async)
+    TG_TRY(tg_trace_create(job->folder.trace, s->workers, (uint64_t)c->run_seed, &job->trace));
+  TG_TRY(
+      tg_metrics_open(job->folder.run, from.metrics_bytes, c->metrics_tensorboard, &job->metrics));
+  tg_recorder_options options = {.metrics = job->metrics,
+                                 .workers = s->workers,
+                                 .every = (uint64_t)c->metrics_every,
+                                 .epochs = c->train_epochs,
+                                 .n = s->outline->graph->n,
+                                 .k = s->outline->graph->k,
+                                 .ks = s->outline->graph->ks};
+  return tg_recorder_create(&options, &job->recorder);
+}
+
+/* A run to be continued has a whole checkpoint; without one it starts. */
+static tg_status prepare_folder(tg_job *job) {
+  TG_TRY(tg_folder_of(job->config, &job->folder));
+  if (strcmp(job->config->resume, "auto") == 0) {
+    tg_ckpt_content found;
+    tg_status status = tg_job_peek(job, &found);
+    if (status != TG_OK && status != TG_ENOINPUT) return status;
+    job->resumed = status == TG_OK;
+    if (!job->resumed) tg_info("nothing to resume in %s: starting", job->folder.run);
+  }
+  return tg_folder_prepare(&job->folder, job->config, job->resumed);
+}
+
+static tg_status prepare_server(tg_job *job) {
+  tg_server_options options = tg_setup_server(&job->setup);
+  return tg_server_create(&options, job->setup.w0, job->setup.b0, &job->server);
+}
+
+static tg_status prepare_sync(tg_job *job) {
+  const tg_world *world = job->world;
+  tg_sync_options options = tg_setup_sync(&job->setup);
+  if (world->size == 1) options.count = options.workers;
+  if (world->rank > 0) {
+    options.first = (uint32_t)world->rank - 1;
+    options.count = 1;
+  }
+  options.compute = job->net ? tg_net_compute(job->net) : NULL;
+  return tg_sync_create(&options, job->setup.w0, job->setup.b0, &job->sync);
+}
+
+static tg_status prepare_comm(tg_job *job) {
+  if (job->setup.rule->scheme == TG_SCHEME_LOCAL) return TG_OK;
+  tg_compute *compute = job->net ? tg_net_compute(job->net) : NULL;
+  tg_comm_options options = tg_setup_comm(&job->setup, job->trace, compute);
+  return job->setup.transport->open(&options, &job->comm);
+}
+
+/* Everything that can fail before training, on every rank alike. */
+static tg_status prepare(tg_job *job) {
+  const tg_world *world = job->world;
+  bool leads = world->rank == 0, async;
+  TG_TRY(tg_setup_create(job->config, world->size, &job->setup));
+  async = job->setup.rule->scheme == TG_SCHEME_ASYNC;
+  if (world->size == 1 || !leads) {
+    tg_net_options options = tg_setup_net(&job->setup);
+    TG_TRY(tg_net_create(job->config, &options, &job->net));
+  }
+  if (leads) TG_TRY(prepare_folder(job));
+  if (leads) TG_TRY(open_records(job));
+  if (async && leads) TG_TRY(prepare_server(job));
+  if (!async) TG_TRY(prepare_sync(job));
+  TG_TRY(prepare_comm(job));
+  return leads && job->resumed ? tg_job_restore(job) : TG_OK;
+}
+
+/* Rank 0 has read the checkpoint; in the synchronous scheme every rank holds the state. */
+static tg_status share_state(tg_job *job) {
+  tg_sync_state s = tg_sync_state_of(job->sync);
+  const tg_graph *g = job->setup.outline->graph;
+  uint64_t counters[] = {s.update, s.samples, s.step, s.nonfinite};
+  TG_TRY(tg_world_broadcast(counters, sizeof counters));
+  TG_TRY(tg_world_broadcast(s.w, g->n * sizeof(float)));
+  if (g->k) TG_TRY(tg_world_broadcast(s.b, g->k * sizeof(float)));
+  for (size_t i = 0; i < s.slot_count; i++)
+    TG_TRY(tg_world_broadcast(s.slot[i], g->n * sizeof(float)));
+  s.update = counters[0];
+  s.samples = counters[1];
+  s.step = counters[2];
+  s.nonfinite = counters[3];
+  return tg_sync_restored(job->sync, &s);
+}
+
+/* ---- the run ---- */
+
+static tg_status lead_async(tg_job *job, const tg_observer *observer) {
+  tg_serve_options options = {.server = job->server,
+                              .transport = job->setup.transport,
+                              .comm = job->comm,
+                              .workers = job->setup.workers,
+                              .n = job->setup.outline->graph->n,
+                              .observer = observer,
+                              .idle_s = &job->idle_s};
+  return tg_serve(&options);
+}
+
+static tg_status run_loop(tg_job *job) {
+  tg_observer observer = {.self = job, .handled = handled, .cut = cut};
+  bool leads = job->world->rank == 0;
+  uint32_t flags;
+  if (!job->sync)
+    return leads ? lead_async(job, &observer) : job->setup.transport->work(job->comm, &flags);
+  return tg_sync_run(job->sync, job->comm ? job->setup.transport : NULL, job->comm,
+                     leads ? &observer : NULL);
+}
+
+static tg_status begin(tg_job *job) {
+  if (!job->resumed) TG_TRY(tg_job_save(job));
+  return start_line(job);
+}
+
+/* After the last update: the final checkpoint, the end line, the report. */
+static tg_status finish(tg_job *job, double began) {
+  tg_job_weights now = tg_job_weights_of(job);
+  char hash[33];
+  double busy = -1, wall = tg_clock_s() - began;
+  if (job->server && job->world->size > 1 && wall > 0) busy = 1 - job->idle_s / wall;
+  tg_hash_hex(now.w, job->setup.outline->graph->n * sizeof(float), hash);
+  TG_TRY(tg_job_save(job));
+  TG_TRY(tg_recorder_end(job->recorder, now.update,
+                         (double)now.samples / job->setup.outline->train_count, hash, busy));
+  tg_evaluation last = tg_recorder_last(job->recorder);
+  tg_info("done: %llu updates in %.1f s, test error %.2f %%, weights %s",
+          (unsigned long long)now.update, tg_recorder_wall_s(job->recorder), last.error, hash);
+  const char *const runs[] = {job->folder.run};
+  char path[840];
+  snprintf(path, sizeof path, "%s/report.html", job->folder.run);
+  return tg_report_write(runs, 1, path);
+}
+
+static tg_status lead(tg_job *job) {
+  double began = tg_clock_s();
+  TG_TRY(begin(job));
+  tg_status status = run_loop(job);
+  tg_log_progress_end();
+  return status == TG_OK ? finish(job, began) : status;
+}
+
+static void close_job(tg_job *job) {
+  if (job->comm) job->setup.transport->close(job->comm);
+  tg_trace_close(job->trace);
+  tg_server_destroy(job->server);
+  tg_sync_destroy(job->sync);
+  tg_recorder_destroy(job->recorder);
+  tg_metrics_close(job->metrics);
+  tg_net_destroy(job->net);
+  tg_setup_destroy(&job->setup);
+}
+
+/* Ends that every rank learns of through the protocol; anything else is one rank's own failure, and
+ * the others must not wait for it. */
+static bool agreed(tg_status status) {
+  return status == TG_OK || status == TG_EPREEMPTED || status == TG_EDIVERGED;
+}
+
+static tg_status run(tg_job *job) {
+  TG_TRY(tg_world_agree(prepare(job)));
+  if (job->sync && job->world->size > 1) TG_TRY(tg_world_agree(share_state(job)));
+  if (job->world->rank == 0 && job->net) tg_info("computing on %s", tg_net_device(job->net));
+  tg_status status = job->world->rank == 0 ? lead(job) : run_loop(job);
+  if (job->world->size == 1) return status;
+  if (!agreed(status)) {
+    tg_error("%s", tg_status_message());
+    tg_world_abort(status);
+  }
+  return tg_world_agree(status);
+}
+
+tg_status tg_train(const tg_config *config, const tg_world *world) {
+  tg_job job = {.config = config, .world = world};
+  omp_set_num_threads((int)config->run_threads);
+  tg_world_timeout(config->run_timeout_s);
+  tg_stop_catch();
+  tg_status status = run(&job);
+  close_job(&job);
+  return status;
+}
