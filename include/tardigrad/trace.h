@@ -36,5 +36,8 @@ int tg_trace_next(const tg_trace *trace);
 TG_CHECKED tg_status tg_trace_append(tg_trace *trace, uint32_t worker, uint32_t kind);
 /* tg_trace_count - records handled so far: what a checkpoint notes as its place in the trace. */
 uint64_t tg_trace_count(const tg_trace *trace);
+/* tg_trace_sync - waits until what was written is on the disk: before a checkpoint notes its place
+ * in the trace, so that a power cut cannot take that place away. */
+TG_CHECKED tg_status tg_trace_sync(const tg_trace *trace);
 
 #endif

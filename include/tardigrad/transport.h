@@ -28,10 +28,10 @@ typedef enum {
 typedef struct tg_sim_options {
   tg_sim_order order;
   uint64_t seed;
-  uint32_t slow_workers;  /* the first so many workers are slower ... */
-  double slow_factor;     /* ... by this factor */
-  double compute_s;       /* mean seconds of virtual time per gradient */
-  double sigma;           /* of log compute time, lognormal order */
+  uint32_t slow_workers;   /* the first so many workers are slower ... */
+  double slow_factor;      /* ... by this factor */
+  double compute_s;        /* mean seconds of virtual time per gradient */
+  double sigma;            /* of log compute time, lognormal order */
   const uint32_t *records; /* order=trace: worker | kind << 24, as in trace.bin */
   size_t record_count;
 } tg_sim_options;
@@ -39,9 +39,9 @@ typedef struct tg_sim_options {
 typedef struct tg_comm_options {
   uint32_t workers;
   size_t n, k, ks;
-  size_t piece;        /* floats per piece of a body (mpi) */
-  double timeout_s;    /* every wait ends after this, and says for whom it waited */
-  tg_trace *trace;     /* order recorded into, and prescribed by; NULL = neither */
+  size_t piece;     /* floats per piece of a body (mpi) */
+  double timeout_s; /* every wait ends after this, and says for whom it waited */
+  tg_trace *trace;  /* order recorded into, and prescribed by; NULL = neither */
   tg_sim_options sim;
   tg_compute *compute; /* sim, and worker ranks of mpi */
   tg_worker_options worker;
@@ -55,13 +55,15 @@ typedef struct tg_transport {
   /* Takes the next message: in arrival order, fair among workers, or in the prescribed order. */
   tg_status (*recv)(tg_comm *comm, tg_msg *out);
   /* The next piece of the body of the message taken last: *g points at span->hi - span->lo floats,
-   * the receiver may overwrite them; valid until the next call of recv_piece. Called until
-   * span->hi == n. */
+   * the receiver may overwrite them; valid until the next call of recv_piece or recv. Called until
+   * span->hi == n, for every push that is not TG_FLAG_NONFINITE. */
   tg_status (*recv_piece)(tg_comm *comm, tg_span *span, float **g);
   /* Its batch statistics [ks], after the last piece; valid until the next recv. */
   tg_status (*recv_stats)(tg_comm *comm, const float **s);
-  /* Answers worker m: the header, then w_bak(m) by spans (the same buffer must stay unchanged until
-   * m's next message has been taken), then, for TG_MSG_EVALUATE, the running statistics b [k]. */
+  /* Answers worker m: the header, then w_bak(m) by spans from 0 on (w points at element span.lo of
+   * one buffer; spans that are not the last end at multiples of the piece), then, for
+   * TG_MSG_EVALUATE, running statistics b [k]. Nothing is copied: both buffers must stay unchanged
+   * until m's next message has been taken. */
   tg_status (*send)(tg_comm *comm, const tg_msg *reply);
   tg_status (*send_piece)(tg_comm *comm, uint32_t worker, tg_span span, const float *w);
   tg_status (*send_stats)(tg_comm *comm, uint32_t worker, const float *b);
@@ -72,7 +74,11 @@ typedef struct tg_transport {
   /* A worker rank's whole life: serves until TG_MSG_STOP, whose flags it returns. NULL for sim,
    * where recv() runs the workers. */
   tg_status (*work)(tg_comm *comm, uint32_t *stop_flags);
-  /* Sums over workers for the synchronous scheme, see allreduce below. */
+  /* For the synchronous scheme. Collective over all ranks. x [n] becomes its sum over the workers,
+   * added elementwise in the order of the workers, on every rank (rank 0's is only written);
+   * scalars likewise, and rank 0's are added last. n = 0: scalars only.
+   * sim: one process computes every worker's part, so x and scalars are the sums already; virtual
+   * time passes, as much as the slowest worker takes for its next gradient (n = 0: none). */
   tg_status (*allreduce)(tg_comm *comm, float *x, size_t n, double *scalars, size_t scalar_count);
 } tg_transport;
 
@@ -80,20 +86,31 @@ extern const tg_transport *const tg_transports[];
 extern const size_t tg_transport_count;
 TG_CHECKED tg_status tg_transport_find(const char *name, const tg_transport **out);
 
-/* ---- processes ---- what must start and end MPI lives in dist/transport_mpi.c */
+/* tg_sim_times - the virtual clock of a sim, as numbers to be saved with a checkpoint: the time,
+ * and when each worker's outstanding gradient will be ready. A view, owned by comm. After restoring
+ * through it call tg_sim_restored, before anything is sent: outstanding gradients then keep their
+ * times, and the resumed run goes on as if it had never stopped. */
+double *tg_sim_times(tg_comm *comm, size_t *count);
+void tg_sim_restored(tg_comm *comm);
+
+/* ---- processes ---- what must start and end MPI lives in dist/world_mpi.c */
 
 typedef struct tg_world {
-  int rank, size;           /* of MPI_COMM_WORLD; 0, 1 without MPI */
+  int rank, size;             /* of MPI_COMM_WORLD; 0, 1 without MPI */
   int local_rank, local_size; /* among ranks of this machine */
-  bool mpi;                 /* MPI was started */
-  char version[128];        /* of the MPI library */
+  bool mpi;                   /* MPI was started */
+  char version[128];          /* of the MPI library */
 } tg_world;
 
 /* tg_world_start - starts MPI if a launcher (mpirun, srun) started several processes, or `force`.
  * Sets MPI_ERRORS_RETURN. */
 TG_CHECKED tg_status tg_world_start(bool force, tg_world *out);
-/* tg_world_agree - collective: every rank gets the worst status of all; rank 0 gets the message of
- * the lowest failing rank as tg_status_message(). The way to fail before training starts. */
+/* tg_world_timeout - waits of the collectives below end after so many seconds (600 at first) and
+ * say for whom they waited. */
+void tg_world_timeout(double seconds);
+/* tg_world_agree - collective: every rank gets the worst (largest) status of all; rank 0 gets the
+ * message of the lowest rank that failed so, as tg_status_message(). The way to fail before
+ * training starts. TG_EUNAVAILABLE names a rank that did not answer in time. */
 tg_status tg_world_agree(tg_status mine);
 /* tg_world_broadcast - collective: `bytes` bytes from rank 0 to all. */
 TG_CHECKED tg_status tg_world_broadcast(void *data, size_t bytes);
@@ -104,7 +121,8 @@ void tg_world_abort(tg_status code) __attribute__((noreturn));
 
 /* ---- stop requests ---- */
 
-/* tg_stop_catch - SIGTERM, SIGINT and SIGUSR1 set a flag from now on. tg_stop_requested reads it. */
+/* tg_stop_catch - SIGTERM, SIGINT and SIGUSR1 set a flag from now on; tg_stop_requested reads it.
+ */
 void tg_stop_catch(void);
 bool tg_stop_requested(void);
 void tg_stop_request(void); /* tests */

@@ -11,10 +11,10 @@
  * that turns (weights, worker, step) into a gradient. dist/ never sees a network, so that its tests
  * can use a quadratic. All memory is host memory, owned by the compute object. */
 typedef struct tg_compute {
-  size_t n, k, ks;  /* parameters, running statistics, batch statistics */
+  size_t n, k, ks; /* parameters, running statistics, batch statistics */
   uint32_t batch;
-  float *g;         /* [n] the gradient of the last call */
-  float *s;         /* [ks] its batch statistics */
+  float *g; /* [n] the gradient of the last call */
+  float *s; /* [ks] its batch statistics */
   void *self;
   /* Gradient of worker `worker`'s batch `step` at w [n]: fills g, s and the result. */
   tg_status (*gradient)(struct tg_compute *c, uint32_t worker, uint64_t step, const float *w,
@@ -27,13 +27,15 @@ typedef struct tg_compute {
 typedef struct tg_worker_options {
   double clip_norm;      /* sync.clip_norm: 0 = no clipping; applied before the rule squares g */
   bool skip_evaluation;  /* replay: answer TG_MSG_EVALUATE with zeros */
-  uint64_t chaos_nan_at; /* chaos.nan_gradient_at: gradients (any worker) with this step + 1 are made
-                            NaN; 0 = never */
+  uint64_t chaos_nan_at; /* chaos.nan_gradient_at: gradients (any worker) with this step + 1 are
+                            made NaN; 0 = never */
 } tg_worker_options;
 
 /* tg_worker_step - does what *in asks (TG_MSG_WEIGHTS or TG_MSG_EVALUATE) at the weights w [n] and
  * running statistics b [k] (evaluation only) and fills the header *out; the body is c->g, c->s.
- * A gradient that is not finite is reported with TG_FLAG_NONFINITE, not as a failure. */
+ * Times are left 0: the transport knows them.
+ * A gradient, loss or statistic that is not finite is reported with TG_FLAG_NONFINITE, not as a
+ * failure. The norm does not depend on the number of threads. */
 TG_CHECKED tg_status tg_worker_step(tg_compute *c, const tg_worker_options *options,
                                     const tg_msg *in, const float *w, const float *b, tg_msg *out);
 

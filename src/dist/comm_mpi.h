@@ -1,0 +1,85 @@
+/* comm_mpi.h - what the parts of the mpi transport share. Include <mpi.h> before it: only files
+ * named *_mpi.c do, so this header cannot. */
+#ifndef DIST_COMM_MPI_H
+#define DIST_COMM_MPI_H
+
+#include "tardigrad/transport.h"
+
+/* Messages between two ranks are matched by these, in the order in which they were sent. */
+enum {
+  TG_TAG_HEADER = 1,
+  TG_TAG_GRADIENT,
+  TG_TAG_BATCH_STATS,
+  TG_TAG_WEIGHTS,
+  TG_TAG_STATS,
+  TG_TAG_PART,   /* all-reduce: a worker's part of somebody's shard */
+  TG_TAG_SUM,    /* the sum of a piece of a shard */
+  TG_TAG_SCALAR, /* scalars to rank 0, and their sums back */
+  TG_TAG_REPORT, /* agreement and broadcast */
+  TG_TAG_VERDICT,
+  TG_TAG_BROADCAST
+};
+
+typedef struct tg_mpi_server tg_mpi_server;
+typedef struct tg_mpi_worker tg_mpi_worker;
+typedef struct tg_mpi_reduce tg_mpi_reduce;
+
+struct tg_comm {
+  tg_comm_options o;
+  MPI_Comm comm;
+  int rank;
+  double began;
+  size_t pieces; /* of a body of n floats */
+  /* Each is made when it is first needed: */
+  tg_mpi_server *server; /* by rank 0's first answer */
+  tg_mpi_worker *worker; /* by work() */
+  tg_mpi_reduce *reduce; /* by the first all-reduce */
+};
+
+/* tg_mpi_comm - a communicator of our own over all ranks, with MPI_ERRORS_RETURN. */
+MPI_Comm tg_mpi_comm(void);
+
+/* TG_MPI(call) - passes an error of MPI up to the caller. */
+#define TG_MPI(call) TG_TRY(tg_mpi_check((call), #call))
+TG_CHECKED tg_status tg_mpi_check(int code, const char *call);
+
+/* ---- waiting ---- a loop that tests, and pauses where nothing has come */
+
+typedef struct tg_patience {
+  double timeout_s, began, now;
+} tg_patience;
+
+tg_patience tg_patience_begin(double timeout_s);
+/* tg_patience_pause - yields for a moment, later naps. False when the time is up. */
+bool tg_patience_pause(tg_patience *p);
+
+/* tg_mpi_advance - completes requests[*done..count) in order, as far as they go, and moves *done.
+ */
+TG_CHECKED tg_status tg_mpi_advance(MPI_Request *requests, size_t count, size_t *done);
+/* tg_mpi_finish - waits for all of them; `what` and rank say for what if they do not come. */
+TG_CHECKED tg_status tg_mpi_finish(double timeout_s, MPI_Request *requests, size_t count,
+                                   size_t *done, const char *what, int rank);
+/* tg_mpi_late - the failure of a wait for a rank. */
+tg_status tg_mpi_late(double timeout_s, const char *what, int rank);
+
+/* tg_piece_span - piece i of a body of n floats. */
+tg_span tg_piece_span(const tg_comm *c, size_t i);
+
+/* ---- the parts ---- */
+
+void tg_mpi_server_close(tg_comm *c);
+tg_status tg_mpi_recv(tg_comm *c, tg_msg *out);
+tg_status tg_mpi_recv_piece(tg_comm *c, tg_span *span, float **g);
+tg_status tg_mpi_recv_stats(tg_comm *c, const float **s);
+tg_status tg_mpi_send(tg_comm *c, const tg_msg *reply);
+tg_status tg_mpi_send_piece(tg_comm *c, uint32_t worker, tg_span span, const float *w);
+tg_status tg_mpi_send_stats(tg_comm *c, uint32_t worker, const float *b);
+tg_status tg_mpi_drain(tg_comm *c);
+
+void tg_mpi_worker_close(tg_comm *c);
+tg_status tg_mpi_work(tg_comm *c, uint32_t *stop_flags);
+
+void tg_mpi_reduce_close(tg_comm *c);
+tg_status tg_mpi_allreduce(tg_comm *c, float *x, size_t n, double *scalars, size_t scalar_count);
+
+#endif

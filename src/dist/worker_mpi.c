@@ -1,0 +1,119 @@
+/* worker_mpi.c - a worker rank's life: weights in, gradient out. */
+#include <mpi.h>
+#include <stdlib.h>
+
+#include "dist/comm_mpi.h"
+#include "tardigrad/arena.h"
+
+struct tg_mpi_worker {
+  tg_msg in, out;
+  float *w, *b;
+  MPI_Request header;
+  bool header_posted;
+  MPI_Request *recv, *send; /* [pieces + 2] */
+  size_t recvs, received, sends, sent;
+};
+
+static const char SERVER[] = "the server";
+
+/* ---- one message each way ---- */
+
+static tg_status wait_header(tg_comm *c) {
+  tg_mpi_worker *k = c->worker;
+  size_t done = 0;
+  if (!k->header_posted)
+    TG_MPI(MPI_Irecv(&k->in, sizeof k->in, MPI_BYTE, 0, TG_TAG_HEADER, c->comm, &k->header));
+  k->header_posted = true;
+  TG_TRY(tg_mpi_finish(c->o.timeout_s, &k->header, 1, &done, "an answer of the server", 0));
+  k->header_posted = false;
+  return TG_OK;
+}
+
+static tg_status post_body(tg_comm *c) {
+  tg_mpi_worker *k = c->worker;
+  k->recvs = k->received = 0;
+  if (k->in.kind == TG_MSG_STOP) return TG_OK;
+  for (size_t i = 0; i < c->pieces; i++) {
+    tg_span span = tg_piece_span(c, i);
+    TG_MPI(MPI_Irecv(k->w + span.lo, (int)(span.hi - span.lo), MPI_FLOAT, 0, TG_TAG_WEIGHTS,
+                     c->comm, &k->recv[k->recvs++]));
+  }
+  if (k->in.kind == TG_MSG_EVALUATE && c->o.k > 0)
+    TG_MPI(MPI_Irecv(k->b, (int)c->o.k, MPI_FLOAT, 0, TG_TAG_STATS, c->comm, &k->recv[k->recvs++]));
+  return TG_OK;
+}
+
+static tg_status receive(tg_comm *c) {
+  tg_mpi_worker *k = c->worker;
+  TG_TRY(wait_header(c));
+  TG_TRY(post_body(c));
+  TG_TRY(
+      tg_mpi_finish(c->o.timeout_s, k->recv, k->recvs, &k->received, "weights of the server", 0));
+  /* What the server answered, it has read: this only tells MPI so. */
+  return tg_mpi_finish(c->o.timeout_s, k->send, k->sends, &k->sent, SERVER, 0);
+}
+
+static tg_status send_floats(tg_comm *c, const float *x, size_t n, int tag) {
+  tg_mpi_worker *k = c->worker;
+  TG_MPI(MPI_Isend(x, (int)n, MPI_FLOAT, 0, tag, c->comm, &k->send[k->sends++]));
+  return TG_OK;
+}
+
+static tg_status answer(tg_comm *c) {
+  tg_mpi_worker *k = c->worker;
+  const tg_compute *compute = c->o.compute;
+  k->sends = k->sent = 0;
+  TG_MPI(
+      MPI_Isend(&k->out, sizeof k->out, MPI_BYTE, 0, TG_TAG_HEADER, c->comm, &k->send[k->sends++]));
+  if (k->out.kind != TG_MSG_PUSH || k->out.flags & TG_FLAG_NONFINITE) return TG_OK;
+  for (size_t i = 0; i < c->pieces; i++) {
+    tg_span span = tg_piece_span(c, i);
+    TG_TRY(send_floats(c, compute->g + span.lo, span.hi - span.lo, TG_TAG_GRADIENT));
+  }
+  return c->o.ks ? send_floats(c, compute->s, c->o.ks, TG_TAG_BATCH_STATS) : TG_OK;
+}
+
+/* ---- beginning and end ---- */
+
+static tg_status open_worker(tg_comm *c) {
+  tg_mpi_worker *k = c->worker = calloc(1, sizeof *k);
+  if (!k) TG_FAIL(TG_ERUNTIME, "no memory for a worker");
+  k->w = tg_alloc_aligned(c->o.n * sizeof(float));
+  k->b = tg_alloc_aligned(c->o.k * sizeof(float));
+  k->recv = calloc(c->pieces + 2, sizeof(MPI_Request));
+  k->send = calloc(c->pieces + 2, sizeof(MPI_Request));
+  if (!k->w || !k->b || !k->recv || !k->send)
+    TG_FAIL(TG_ERUNTIME, "no memory for weights of %zu parameters", c->o.n);
+  return TG_OK;
+}
+
+void tg_mpi_worker_close(tg_comm *c) {
+  tg_mpi_worker *k = c->worker;
+  /* After a failure the server may still write here: the memory stays. */
+  if (!k || k->header_posted || k->received < k->recvs || k->sent < k->sends) return;
+  free(k->w);
+  free(k->b);
+  free(k->recv);
+  free(k->send);
+  free(k);
+}
+
+tg_status tg_mpi_work(tg_comm *c, uint32_t *stop_flags) {
+  if (!c->worker) TG_TRY(open_worker(c));
+  tg_mpi_worker *k = c->worker;
+  for (;;) {
+    double waiting = tg_clock_s();
+    TG_TRY(receive(c));
+    if (k->in.kind == TG_MSG_STOP) break;
+    double computing = tg_clock_s();
+    TG_TRY(tg_worker_step(c->o.compute, &c->o.worker, &k->in, k->w, k->b, &k->out));
+    double computed = tg_clock_s();
+    k->out.wait_s = computing - waiting;
+    k->out.compute_s = computed - computing;
+    k->out.sent_s = computed - c->began;
+    if (tg_stop_requested()) k->out.flags |= TG_FLAG_PREEMPT;
+    TG_TRY(answer(c));
+  }
+  *stop_flags = k->in.flags;
+  return TG_OK;
+}

@@ -1,0 +1,295 @@
+/* test_async.c - a server and four workers over MPI. RANKS: 5
+ *
+ * What the workers' timing did is recorded; the same order in one process must then give the same
+ * weights to the bit. Rank 0 judges, everybody learns the verdict. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../support/async.h"
+#include "../support/fixture.h"
+
+static tg_world world;
+
+/* A server on rank 0, workers on the others; rank 0 keeps the weights. */
+static float *run_over_mpi(const async_options *o, const tg_observer *observer) {
+  async_run run;
+  float *w = NULL;
+  uint32_t flags;
+  ck_ok(async_open(o, "mpi", world.rank == 0, world.rank > 0, &run));
+  if (world.rank == 0) {
+    ck_ok(async_serve(&run, observer));
+    w = async_keep(&run);
+  } else {
+    ck_ok(run.transport->work(run.comm, &flags));
+    ck_assert_uint_eq(flags, 0);
+  }
+  async_close(&run);
+  return w;
+}
+
+static float *replay(async_options o, const char *path) {
+  uint32_t workers, *records;
+  uint64_t seed;
+  async_run run;
+  ck_ok(tg_trace_read(path, &workers, &seed, &records, &o.comm.sim.record_count));
+  o.comm.sim.records = records;
+  o.comm.sim.order = TG_ORDER_TRACE;
+  o.comm.trace = NULL;
+  o.comm.worker.skip_evaluation = true;
+  o.problem.busy_s = o.problem.slow_busy_s = 0;
+  ck_ok(async_open(&o, "sim", true, true, &run));
+  ck_ok(async_serve(&run, NULL));
+  float *w = async_keep(&run);
+  async_close(&run);
+  free(records);
+  return w;
+}
+
+static void check_replay(async_options o) {
+  char path[256];
+  fixture_path("trace.bin", path, sizeof path);
+  if (world.rank == 0) ck_ok(tg_trace_create(path, o.workers, 1, &o.comm.trace));
+  float *recorded = run_over_mpi(&o, NULL);
+  if (world.rank != 0) return;
+  tg_trace_close(o.comm.trace);
+  float *replayed = replay(o, path);
+  ck_assert_mem_eq(recorded, replayed, o.problem.n * sizeof *recorded);
+  float *w0 = malloc(o.problem.n * sizeof *w0);
+  quadratic_initial(o.problem.n, w0);
+  ck_assert_double_lt(quadratic_loss(o.problem.n, recorded), quadratic_loss(o.problem.n, w0));
+  free(w0);
+  free(recorded);
+  free(replayed);
+}
+
+static const struct {
+  const char *rule, *optimizer;
+  bool global_state;
+  size_t n, k, piece;
+} variants[] = {
+    {"asgd", "sgd", false, 1000, 5, 256},
+    {"asgd", "momentum", false, 1000, 5, 1024},
+    {"dc-asgd-c", "sgd", false, 4097, 5, 1024},
+    {"dc-asgd-a", "sgd", false, 4097, 5, 1024},
+    {"dc-asgd-a", "nesterov", true, 1, 0, 16},
+    {"dc-asgd-a", "momentum", false, 300007, 3000, 65536},
+    {"asgd", "sgd", false, 65536, 5, 65536},
+    {"dc-asgd-c", "momentum", false, 131073, 5, 65536},
+};
+
+START_TEST(replays_to_the_bit) {
+  async_options o =
+      async_defaults(variants[_i].rule, variants[_i].optimizer, (uint32_t)world.size - 1,
+                     variants[_i].n, variants[_i].n > 100000 ? 60 : 300);
+  o.global_state = variants[_i].global_state;
+  o.problem.k = variants[_i].k;
+  o.comm.piece = variants[_i].piece;
+  o.eval_every = 25;
+  o.problem.slow = 2;
+  o.problem.slow_busy_s = 0.002;
+  check_replay(o);
+}
+END_TEST
+
+START_TEST(replays_gradients_that_were_dropped) {
+  async_options o = async_defaults("dc-asgd-a", "sgd", (uint32_t)world.size - 1, 1000, 200);
+  o.comm.piece = 256;
+  o.comm.worker.chaos_nan_at = 7;
+  o.comm.worker.clip_norm = 3;
+  check_replay(o);
+}
+END_TEST
+
+/* The first half of an order is prescribed, the rest is as it comes. */
+START_TEST(follows_a_prescribed_order) {
+  enum { PRESCRIBED = 150 };
+  async_options o = async_defaults("dc-asgd-a", "momentum", (uint32_t)world.size - 1, 5000, 200);
+  char path[256];
+  uint32_t workers, *before, *after;
+  uint64_t seed;
+  size_t count;
+  o.comm.piece = 1024;
+  o.eval_every = 30;
+  o.problem.slow = 1;
+  o.problem.slow_busy_s = 0.001;
+  fixture_path("order.bin", path, sizeof path);
+  if (world.rank == 0) ck_ok(tg_trace_create(path, o.workers, 1, &o.comm.trace));
+  free(run_over_mpi(&o, NULL));
+  if (world.rank == 0) {
+    tg_trace_close(o.comm.trace);
+    ck_ok(tg_trace_read(path, &workers, &seed, &before, &count));
+    ck_assert_int_eq(truncate(path, 32 + 4 * PRESCRIBED + 3), 0);
+    ck_ok(tg_trace_open(path, o.workers, 1, 0, &o.comm.trace));
+  }
+  o.problem.slow = 3;
+  float *w = run_over_mpi(&o, NULL);
+  if (world.rank != 0) return;
+  tg_trace_close(o.comm.trace);
+  ck_ok(tg_trace_read(path, &workers, &seed, &after, &count));
+  ck_assert_mem_eq(before, after, PRESCRIBED * sizeof *before);
+  float *replayed = replay(o, path);
+  ck_assert_mem_eq(w, replayed, o.problem.n * sizeof *w);
+  free(before);
+  free(after);
+  free(w);
+  free(replayed);
+}
+END_TEST
+
+typedef struct tally {
+  uint64_t pushes[64], evaluations, staleness, last_staleness;
+  bool slow;        /* handling takes a while: everybody's next message is there by then */
+  uint64_t stop_at; /* ask to stop at this update */
+  uint64_t cut_at;
+  tg_status why;
+  tg_server *server;
+} tally;
+
+static tg_status count(void *self, const tg_msg *in, const tg_server_event *event, bool *preempt) {
+  tally *t = self;
+  if (event->applied) {
+    t->pushes[in->worker]++;
+    t->staleness += event->staleness;
+  }
+  t->evaluations += event->evaluated;
+  if (t->slow) usleep(1000);
+  if (t->stop_at > 0 && event->update >= t->stop_at) *preempt = true;
+  return TG_OK;
+}
+
+static tg_status note_cut(void *self, tg_status why) {
+  tally *t = self;
+  t->why = why;
+  t->cut_at = tg_server_state_of(t->server).update;
+  return TG_OK;
+}
+
+/* Where the server is the bottleneck every worker gets its share: low ranks are not preferred. */
+START_TEST(is_fair) {
+  enum { UPDATES = 400 };
+  tally t = {.slow = true};
+  tg_observer observer = {.self = &t, .handled = count};
+  async_options o = async_defaults("asgd", "sgd", (uint32_t)world.size - 1, 2000, UPDATES);
+  o.comm.piece = 512;
+  o.eval_every = 40;
+  free(run_over_mpi(&o, &observer));
+  if (world.rank != 0) return;
+  ck_assert_uint_eq(t.evaluations, 10);
+  for (uint32_t m = 0; m < o.workers; m++) ck_assert_uint_gt(t.pushes[m], UPDATES / o.workers / 2);
+}
+END_TEST
+
+START_TEST(stops_on_request) {
+  tally t = {.stop_at = 40};
+  tg_observer observer = {.self = &t, .handled = count, .cut = note_cut};
+  async_options o = async_defaults("asgd", "sgd", (uint32_t)world.size - 1, 1000, 1e6);
+  async_run run;
+  uint32_t flags = 0;
+  ck_ok(async_open(&o, "mpi", world.rank == 0, world.rank > 0, &run));
+  t.server = run.server;
+  if (world.rank == 0) {
+    ck_assert_int_eq(async_serve(&run, &observer), TG_EPREEMPTED);
+    ck_assert_int_eq(t.why, TG_EPREEMPTED);
+    ck_assert_uint_eq(t.cut_at, 40);
+    ck_assert_uint_eq(tg_server_state_of(run.server).update, 40);
+  } else {
+    ck_ok(run.transport->work(run.comm, &flags));
+    ck_assert_uint_eq(flags, TG_FLAG_PREEMPT);
+  }
+  async_close(&run);
+}
+END_TEST
+
+START_TEST(diverges_together) {
+  tally t = {0};
+  tg_observer observer = {.self = &t, .handled = count, .cut = note_cut};
+  async_options o = async_defaults("asgd", "sgd", (uint32_t)world.size - 1, 1000, 1e6);
+  async_run run;
+  uint32_t flags = 0;
+  o.max_nonfinite = 2;
+  o.comm.worker.chaos_nan_at = 20;
+  ck_ok(async_open(&o, "mpi", world.rank == 0, world.rank > 0, &run));
+  t.server = run.server;
+  if (world.rank == 0) {
+    ck_assert_int_eq(async_serve(&run, &observer), TG_EDIVERGED);
+    ck_assert_int_eq(t.why, TG_EDIVERGED);
+    ck_assert_ptr_nonnull(strstr(tg_status_message(), "3 gradients were not finite"));
+  } else {
+    ck_ok(run.transport->work(run.comm, &flags));
+    ck_assert_uint_eq(flags, TG_FLAG_PREEMPT);
+  }
+  async_close(&run);
+}
+END_TEST
+
+/* A worker that does not answer is named; when it answers after all, nothing was lost. */
+START_TEST(names_who_is_late) {
+  enum { SILENT = 2 };
+  async_options o = async_defaults("asgd", "sgd", (uint32_t)world.size - 1, 100, 10);
+  async_run run;
+  o.comm.timeout_s = 0.2;
+  ck_ok(async_open(&o, "mpi", world.rank == 0, world.rank > 0, &run));
+  if (world.rank == 0) {
+    tg_msg msg, stop = {.kind = TG_MSG_STOP, .worker = SILENT};
+    tg_server_start(run.server, SILENT, &msg);
+    ck_ok(run.transport->send(run.comm, &msg));
+    ck_ok(run.transport->send_piece(run.comm, SILENT, (tg_span){0, 100}, async_weights(&run)));
+    ck_assert_int_eq(run.transport->recv(run.comm, &msg), TG_EUNAVAILABLE);
+    ck_assert_str_eq(tg_status_message(), "waited 0.2 s for a message from worker 2 (rank 3)");
+    ck_ok(tg_world_agree(TG_OK));
+    const float *stats;
+    float *g;
+    tg_span span;
+    ck_ok(run.transport->recv(run.comm, &msg));
+    ck_assert_uint_eq(msg.worker, SILENT);
+    ck_ok(run.transport->recv_piece(run.comm, &span, &g));
+    ck_assert_uint_eq(span.hi, 100);
+    ck_ok(run.transport->recv_stats(run.comm, &stats));
+    ck_ok(run.transport->send(run.comm, &stop));
+    ck_ok(run.transport->drain(run.comm));
+  } else {
+    uint32_t flags;
+    if (world.rank != SILENT + 1) {
+      ck_assert_int_eq(run.transport->work(run.comm, &flags), TG_EUNAVAILABLE);
+      ck_assert_str_eq(tg_status_message(), "waited 0.2 s for an answer of the server (rank 0)");
+    }
+    ck_ok(tg_world_agree(TG_OK));
+    if (world.rank == SILENT + 1) ck_ok(run.transport->work(run.comm, &flags));
+  }
+  async_close(&run);
+}
+END_TEST
+
+/* `test_async die`: worker 1 is killed in the middle of a run without an end. */
+static tg_status die(void) {
+  async_options o = async_defaults("asgd", "sgd", (uint32_t)world.size - 1, 1000, 1e9);
+  async_run run;
+  uint32_t flags;
+  if (world.rank == 2) o.problem.die_at = 100;
+  TG_TRY(async_open(&o, "mpi", world.rank == 0, world.rank > 0, &run));
+  return world.rank == 0 ? async_serve(&run, NULL) : run.transport->work(run.comm, &flags);
+}
+
+int main(int argc, char **argv) {
+  if (tg_world_start(true, &world) != TG_OK) return 1;
+  if (argc > 1 && strcmp(argv[1], "die") == 0) return (int)die();
+  Suite *suite = suite_create("asynchronous training over MPI");
+  TCase *tc = tcase_create("async");
+  tcase_add_loop_test(tc, replays_to_the_bit, 0, sizeof variants / sizeof *variants);
+  tcase_add_test(tc, replays_gradients_that_were_dropped);
+  tcase_add_test(tc, follows_a_prescribed_order);
+  tcase_add_test(tc, is_fair);
+  tcase_add_test(tc, stops_on_request);
+  tcase_add_test(tc, diverges_together);
+  tcase_add_test(tc, names_who_is_late);
+  suite_add_tcase(suite, tc);
+  int failed = fixture_run(suite, world.rank);
+  fixture_end();
+  /* Ranks that wait for one that failed would wait long. */
+  if (failed) tg_world_abort(TG_ERUNTIME);
+  tg_world_end();
+  return 0;
+}

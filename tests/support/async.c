@@ -1,0 +1,103 @@
+#include "async.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "tardigrad/arena.h"
+
+async_options async_defaults(const char *rule, const char *optimizer, uint32_t workers, size_t n,
+                             double updates) {
+  return (async_options){
+      .rule = rule,
+      .optimizer = optimizer,
+      .workers = workers,
+      .updates = updates,
+      .max_nonfinite = 1000,
+      .problem = {.n = n, .k = 5, .batch = ASYNC_BATCH, .noise = 0.5f},
+      .comm = {.timeout_s = 60, .sim = {.seed = 3, .compute_s = 1, .sigma = 0.3, .slow_factor = 1}},
+  };
+}
+
+tg_status async_server_options(const async_options *o, tg_server_options *out) {
+  static const tg_fold folds[] = {{.b_lo = 0, .s_lo = 0, .count = 2, .momentum = 0.1f},
+                                  {.b_lo = 2, .s_lo = 2, .count = 3, .momentum = 0.3f}};
+  static const tg_schedule_step steps[] = {{.epoch = 5, .factor = 0.5}};
+  *out =
+      (tg_server_options){.schedule = {.lr = 0.02, .steps = steps, .count = 1, .warmup_epochs = 1},
+                          .hyper = {.mean_square_decay = 0.95f,
+                                    .epsilon = 1e-7f,
+                                    .momentum = 0.9f,
+                                    .weight_decay = 1e-3f},
+                          .workers = o->workers,
+                          .global_state = o->global_state,
+                          .n = o->problem.n,
+                          .k = o->problem.k,
+                          .ks = o->problem.k,
+                          .folds = folds,
+                          .fold_count = o->problem.k == 5 ? 2 : 0,
+                          .batch = ASYNC_BATCH,
+                          .train_count = ASYNC_BATCH * ASYNC_EPOCH,
+                          .epochs = o->updates / ASYNC_EPOCH,
+                          .eval_every = o->eval_every / ASYNC_EPOCH,
+                          .checkpoint_every = o->checkpoint_every / ASYNC_EPOCH,
+                          .max_nonfinite = o->max_nonfinite};
+  TG_TRY(tg_rule_find(o->rule, &out->rule));
+  TG_TRY(tg_optimizer_find(o->optimizer, &out->optimizer));
+  out->hyper.lambda = out->rule->default_lambda;
+  return TG_OK;
+}
+
+static tg_status open_server(const async_options *o, tg_server **out) {
+  tg_server_options options;
+  TG_TRY(async_server_options(o, &options));
+  float *w0 = tg_alloc_aligned(options.n * sizeof(float));
+  float *b0 = tg_alloc_aligned(options.k * sizeof(float));
+  if (!w0 || !b0) TG_FAIL(TG_ERUNTIME, "no memory");
+  quadratic_initial(options.n, w0);
+  tg_status status = tg_server_create(&options, w0, b0, out);
+  free(w0);
+  free(b0);
+  return status;
+}
+
+tg_status async_open(const async_options *o, const char *transport, bool server, bool worker,
+                     async_run *run) {
+  *run = (async_run){.o = *o};
+  run->o.comm.workers = o->workers;
+  run->o.comm.n = o->problem.n;
+  run->o.comm.k = run->o.comm.ks = o->problem.k;
+  TG_TRY(tg_transport_find(transport, &run->transport));
+  if (worker) {
+    run->compute = run->o.comm.compute = quadratic_create(&o->problem);
+    if (!run->compute) TG_FAIL(TG_ERUNTIME, "no memory");
+  }
+  if (server) TG_TRY(open_server(o, &run->server));
+  return run->transport->open(&run->o.comm, &run->comm);
+}
+
+void async_close(async_run *run) {
+  if (run->comm) run->transport->close(run->comm);
+  tg_server_destroy(run->server);
+  quadratic_destroy(run->compute);
+  *run = (async_run){0};
+}
+
+tg_status async_serve(async_run *run, const tg_observer *observer) {
+  tg_serve_options options = {.server = run->server,
+                              .transport = run->transport,
+                              .comm = run->comm,
+                              .workers = run->o.workers,
+                              .n = run->o.problem.n,
+                              .observer = observer};
+  return tg_serve(&options);
+}
+
+const float *async_weights(async_run *run) {
+  return tg_server_state_of(run->server).w;
+}
+
+float *async_keep(async_run *run) {
+  size_t bytes = run->o.problem.n * sizeof(float);
+  float *copy = malloc(bytes);
+  return copy ? memcpy(copy, async_weights(run), bytes) : NULL;
+}

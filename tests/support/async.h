@@ -1,0 +1,43 @@
+/* async.h - an asynchronous run on the quadratic of quadratic.h: ten updates are an epoch. */
+#ifndef TESTS_ASYNC_H
+#define TESTS_ASYNC_H
+
+#include "quadratic.h"
+#include "tardigrad/serve.h"
+
+enum { ASYNC_BATCH = 4, ASYNC_EPOCH = 10 /* updates of one gradient each */ };
+
+typedef struct async_options {
+  const char *rule, *optimizer;
+  uint32_t workers;
+  double updates, eval_every, checkpoint_every; /* all in updates */
+  uint64_t max_nonfinite;
+  bool global_state;
+  quadratic_options problem;
+  tg_comm_options comm; /* sizes, workers and compute are filled in */
+} async_options;
+
+typedef struct async_run {
+  tg_compute *compute;
+  tg_server *server;
+  const tg_transport *transport;
+  tg_comm *comm;
+  async_options o;
+} async_run;
+
+/* Options that a test then changes: rule, optimizer, workers, n parameters, updates. */
+async_options async_defaults(const char *rule, const char *optimizer, uint32_t workers, size_t n,
+                             double updates);
+/* The server's part of them. */
+tg_status async_server_options(const async_options *o, tg_server_options *out);
+
+/* Opens a transport and whatever this side needs. Free with async_close, also after a failure. */
+tg_status async_open(const async_options *o, const char *transport, bool server, bool worker,
+                     async_run *out);
+void async_close(async_run *run);
+tg_status async_serve(async_run *run, const tg_observer *observer);
+/* w of the server; and a copy to be freed. */
+const float *async_weights(async_run *run);
+float *async_keep(async_run *run);
+
+#endif

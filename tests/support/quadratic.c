@@ -1,0 +1,91 @@
+#include "quadratic.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "tardigrad/rng.h"
+
+static float unit(tg_rng *r) {
+  return 2 * tg_rng_float(r) - 1;
+}
+
+static float curvature(size_t i) {
+  return 0.5f + (float)(i * 7919 % 1000) / 1000;
+}
+
+static float minimum(size_t i) {
+  return (float)(i * 104729 % 2000) / 1000 - 1;
+}
+
+static void rest(double seconds) {
+  struct timespec t = {.tv_sec = (time_t)seconds};
+  t.tv_nsec = (long)(1e9 * (seconds - (double)t.tv_sec));
+  if (seconds > 0) nanosleep(&t, NULL);
+}
+
+static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const float *w,
+                          double *loss_sum, uint64_t *correct) {
+  const quadratic_options *o = c->self;
+  if (o->die_at > 0 && step + 1 == o->die_at) raise(SIGKILL);
+  rest(o->slow == worker + 1 ? o->slow_busy_s : o->busy_s);
+  tg_rng r = tg_rng_open(17, TG_RNG_TEST, worker, step);
+  for (size_t i = 0; i < c->n; i++)
+    c->g[i] = curvature(i) * (w[i] - minimum(i)) + o->noise * unit(&r);
+  for (size_t i = 0; i < c->ks; i++) c->s[i] = w[i % c->n] + unit(&r);
+  *loss_sum = c->batch * quadratic_loss(c->n, w);
+  *correct = (worker + step) % (c->batch + 1);
+  return TG_OK;
+}
+
+static tg_status evaluate(tg_compute *c, const float *w, const float *b, double *loss_sum,
+                          uint64_t *correct, uint32_t *samples) {
+  *samples = 1000;
+  *loss_sum = *samples * quadratic_loss(c->n, w);
+  for (size_t i = 0; i < c->k; i++) *loss_sum += b[i];
+  *correct = 1;
+  return TG_OK;
+}
+
+double quadratic_loss(size_t n, const float *w) {
+  double loss = 0;
+  for (size_t i = 0; i < n; i++) {
+    double d = (double)w[i] - minimum(i);
+    loss += 0.5 * curvature(i) * d * d;
+  }
+  return loss;
+}
+
+void quadratic_initial(size_t n, float *w) {
+  for (size_t i = 0; i < n; i++) w[i] = (float)(i * 15485863 % 4001) / 1000 - 2;
+}
+
+void quadratic_destroy(tg_compute *c) {
+  if (!c) return;
+  free(c->g);
+  free(c->s);
+  free(c->self);
+  free(c);
+}
+
+tg_compute *quadratic_create(const quadratic_options *options) {
+  tg_compute *c = calloc(1, sizeof *c);
+  quadratic_options *o = malloc(sizeof *o);
+  if (c) {
+    c->self = o;
+    c->n = options->n;
+    c->k = c->ks = options->k;
+    c->batch = options->batch;
+    c->g = calloc(c->n + 1, sizeof *c->g);
+    c->s = calloc(c->ks + 1, sizeof *c->s);
+    c->gradient = gradient;
+    c->evaluate = evaluate;
+  }
+  if (!c || !o || !c->g || !c->s) {
+    if (!c) free(o);
+    quadratic_destroy(c);
+    return NULL;
+  }
+  *o = *options;
+  return c;
+}
