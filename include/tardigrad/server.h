@@ -22,6 +22,17 @@ typedef struct tg_fold {
   float momentum;
 } tg_fold;
 
+/* tg_fold_apply - folds the batch statistics s into the running statistics b. */
+void tg_fold_apply(const tg_fold *folds, size_t count, const float *s, float *b);
+
+/* tg_progress_updates - the updates of `samples` samples each in a run of so many effective epochs:
+ * ceil(epochs * train_count / samples), less a rounding error's worth, since 1.1 * 10 is more than
+ * 11 in binary. */
+uint64_t tg_progress_updates(double epochs, uint64_t train_count, uint64_t samples);
+/* tg_progress_boundaries - how many multiples of `every` epochs lie within the first `samples`
+ * samples; 0 for every = 0. Something is due when an update raises it. */
+uint64_t tg_progress_boundaries(double every, uint64_t train_count, uint64_t samples);
+
 typedef struct tg_server_options {
   const tg_rule *rule;
   const tg_optimizer *optimizer;

@@ -13,10 +13,8 @@ static double epoch_at(const tg_server *s, uint64_t samples) {
   return (double)samples / (double)s->options.train_count;
 }
 
-/* The number of boundaries at multiples of `every` epochs among the first `samples`. Relative slack
- * for products such as 3 * 0.1 that are not what they look like. */
 static uint64_t boundaries(const tg_server *s, double every, uint64_t samples) {
-  return every > 0 ? (uint64_t)(epoch_at(s, samples) / every * (1 + 1e-12)) : 0;
+  return tg_progress_boundaries(every, s->options.train_count, samples);
 }
 
 static bool crosses(const tg_server *s, double every, uint64_t samples) {
@@ -182,20 +180,11 @@ void tg_server_apply(tg_server *s, tg_span span, float *g) {
   tg_update_apply(&u, span, g, &s->sums);
 }
 
-static void fold_stats(tg_server *s, const float *stats) {
-  for (size_t i = 0; i < s->options.fold_count; i++) {
-    const tg_fold *f = &s->folds[i];
-    float *b = s->state.b + f->b_lo;
-    for (size_t j = 0; j < f->count; j++)
-      b[j] = (1 - f->momentum) * b[j] + f->momentum * stats[f->s_lo + j];
-  }
-}
-
 void tg_server_end(tg_server *s, const float *stats, tg_server_event *event) {
   tg_server_state *t = &s->state;
   uint32_t m = s->worker;
   if (s->event.applied) {
-    if (stats) fold_stats(s, stats);
+    if (stats) tg_fold_apply(s->folds, s->options.fold_count, stats, t->b);
     if (s->sums.gradient_square > 0)
       event->correction_ratio = sqrt(s->sums.correction_square / s->sums.gradient_square);
     event->gap = sqrt(s->sums.gap_square / (double)s->options.n);

@@ -1,5 +1,4 @@
 /* server_state.c - the parameter server's memory: made, given back, restored from a checkpoint. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,9 +35,7 @@ static tg_status copy_options(tg_server *s, const tg_server_options *o) {
   if (o->schedule.count) memcpy(s->steps, o->schedule.steps, o->schedule.count * sizeof *s->steps);
   s->options.folds = s->folds;
   s->options.schedule.steps = s->steps;
-  /* Less a little, since 1.1 * 10 is more than 11. */
-  double updates = o->epochs * (double)o->train_count / o->batch;
-  s->total = (uint64_t)ceil(updates * (1 - 1e-12));
+  s->total = tg_progress_updates(o->epochs, o->train_count, o->batch);
   return TG_OK;
 }
 

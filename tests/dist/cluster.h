@@ -123,4 +123,79 @@ static inline void cluster_run(cluster *c, uint64_t seed, uint64_t updates) {
   }
 }
 
+static inline tg_server_state cluster_state(const cluster *c) {
+  return tg_server_state_of(c->server);
+}
+
+static inline void cluster_must(cluster *c, uint32_t m) {
+  ck_assert_msg(cluster_answer(c, m, 0) == TG_OK, "%s", tg_status_message());
+}
+
+/* A message that answers what worker m was told. */
+static inline tg_msg cluster_reply(const cluster *c, uint32_t m) {
+  const tg_msg *told = &c->inbox[m];
+  return (tg_msg){.kind = told->kind == TG_MSG_WEIGHTS ? TG_MSG_PUSH : TG_MSG_EVALUATED,
+                  .worker = m,
+                  .samples = c->o.batch,
+                  .version = told->version,
+                  .step = told->step};
+}
+
+static inline tg_status cluster_push_nonfinite(cluster *c, uint32_t m) {
+  tg_msg in = cluster_reply(c, m);
+  in.flags = TG_FLAG_NONFINITE;
+  in.samples = 0;
+  return tg_server_step(c->server, &in, NULL, NULL, &c->inbox[m], &c->event);
+}
+
+/* A copy of everything that a checkpoint holds. */
+typedef struct cluster_saved {
+  float *vectors;
+  uint64_t *numbers;
+  tg_server_state counters;
+} cluster_saved;
+
+/* Copies between the server's arrays and the saved ones. */
+static inline void cluster_transfer(const tg_server_options *o, tg_server_state *t,
+                                    cluster_saved *s, bool load) {
+  float *v = s->vectors;
+  uint64_t *u = s->numbers;
+  float *arrays[4 * CLUSTER_WORKERS + TG_MAX_SLOTS + 2];
+  size_t lengths[4 * CLUSTER_WORKERS + TG_MAX_SLOTS + 2], count = 0;
+#define ADD(array, length) (arrays[count] = (array), lengths[count++] = (length))
+  ADD(t->w, o->n);
+  ADD(t->b, o->k);
+  for (uint32_t m = 0; m < o->workers; m++) {
+    ADD(t->bak[m], o->n);
+    ADD(t->b_bak[m], o->k);
+    if (m < t->rule_state_count) ADD(t->rule_state[m], o->n);
+  }
+  for (size_t i = 0; i < t->slot_count; i++) ADD(t->slot[i], o->n);
+#undef ADD
+  for (size_t i = 0; i < count; v += lengths[i++])
+    memcpy(load ? arrays[i] : v, load ? v : arrays[i], lengths[i] * sizeof *v);
+  uint64_t *lists[] = {t->version, t->step, t->pending};
+  for (int i = 0; i < 3; i++, u += o->workers)
+    memcpy(load ? lists[i] : u, load ? u : lists[i], o->workers * sizeof *u);
+}
+
+static inline cluster_saved cluster_save(const cluster *c) {
+  size_t floats = (c->o.n + c->o.k) * (4 * CLUSTER_WORKERS + TG_MAX_SLOTS + 2);
+  cluster_saved s = {calloc(floats, sizeof(float)), calloc(3 * CLUSTER_WORKERS, sizeof(uint64_t)),
+                     cluster_state(c)};
+  cluster_transfer(&c->o, &s.counters, &s, false);
+  return s;
+}
+
+static inline tg_status cluster_load(cluster *c, cluster_saved *s) {
+  tg_server_state t = cluster_state(c);
+  cluster_transfer(&c->o, &t, s, true);
+  return tg_server_restored(c->server, &s->counters);
+}
+
+static inline void cluster_drop(cluster_saved *s) {
+  free(s->vectors);
+  free(s->numbers);
+}
+
 #endif
