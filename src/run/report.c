@@ -20,7 +20,9 @@ static void headline(FILE *out, const tg_report_run *r) {
   } else {
     fprintf(out, "<strong>%.2f %%</strong> test error", r->error);
   }
-  tg_html_real(out, " after %.4g epochs in ", r->last.epoch);
+  fputs(" after ", out);
+  tg_html_epoch(out, r->last.epoch);
+  fputs(" epochs in ", out);
   tg_html_time(out, r->last.wall_s);
   fputs(": ", out);
   tg_html_text(out, c->model_name);
@@ -68,6 +70,7 @@ static tg_status write_page(FILE *out, const tg_report_run *runs, size_t count) 
   fputs("</h1>\n", out);
   if (count == 1) headline(out, &runs[0]);
   fputs("</header>\n", out);
+  if (count > 1) tg_report_summary(out, runs, count);
   tg_report_notes(out, runs, count);
   tg_report_spread(out, runs, count);
   TG_TRY(tg_report_figures(out, runs, count));

@@ -7,7 +7,7 @@
 
 /* User units of the drawing, which the page scales to its column. */
 enum { WIDTH = 560, HEIGHT = 320, LEFT = 62, RIGHT = 14, TOP = 12, BOTTOM = 46 };
-enum { COLOURS = 7, MARKERS = 4, FEW = 60, MAX_TICKS = 9 };
+enum { COLOURS = 7, MARKERS = 4, FEW = 60, MAX_TICKS = 24 };
 
 /* ---- scales ---- */
 
@@ -35,27 +35,13 @@ static double nice_step(double span, double parts) {
   return power * (mantissa <= 1 ? 1 : mantissa <= 2 ? 2 : mantissa <= 5 ? 5 : 10);
 }
 
-static double next_tick(const tg_axis *axis, double tick) {
-  if (!axis->log) return tick + axis->step;
-  if (axis->step > 0) return tick * pow(10, axis->step);
-  double power = pow(10, floor(log10(tick) + 1e-9)), mantissa = tick / power;
-  return power * (mantissa < 1.5 ? 2 : mantissa < 3 ? 5 : 10);
-}
-
+/* Ends on whole multiples of powers of ten; on the powers themselves where there are several. */
 static void fit_log(tg_axis *axis, double lo, double hi) {
-  static const double places[] = {1, 2, 5, 10};
+  double low = pow(10, floor(log10(lo) + 1e-9)), high = pow(10, floor(log10(hi) - 1e-9));
   double decades = log10(hi / lo);
   axis->step = decades > 2 ? ceil(decades / 7) : 0;
-  double low = pow(10, floor(log10(lo) + 1e-9)), high = pow(10, floor(log10(hi) + 1e-9));
-  if (axis->step > 0) {
-    axis->lo = low;
-    axis->hi = hi > high * (1 + 1e-9) ? high * 10 : high;
-    return;
-  }
-  for (int i = 0; i < 4; i++)
-    if (places[i] * low <= lo * (1 + 1e-9)) axis->lo = places[i] * low;
-  for (int i = 3; i >= 0; i--)
-    if (places[i] * high >= hi * (1 - 1e-9)) axis->hi = places[i] * high;
+  axis->lo = axis->step > 0 ? low : low * floor(lo / low + 1e-9);
+  axis->hi = axis->step > 0 ? high * 10 : high * ceil(hi / high - 1e-9);
 }
 
 void tg_axis_fit(tg_axis *axis, double lo, double hi) {
@@ -79,39 +65,54 @@ void tg_axis_span(tg_axis *axis, double lo, double hi) {
   axis->step = nice_step(axis->hi - axis->lo, 7);
 }
 
-static double first_tick(const tg_axis *axis) {
-  return axis->log ? axis->lo : axis->step * ceil(axis->lo / axis->step - 1e-9);
+static size_t linear_ticks(const tg_axis *axis, double tick[MAX_TICKS]) {
+  size_t count = 0;
+  double first = ceil(axis->lo / axis->step - 1e-6), last = floor(axis->hi / axis->step + 1e-6);
+  for (double k = first; k <= last && count < MAX_TICKS; k++)
+    tick[count++] = k * axis->step + 0.0; /* no minus zero */
+  return count;
 }
 
-static bool is_within(const tg_axis *axis, double tick) {
-  double slack = axis->log ? axis->hi * 1e-9 : axis->step * 1e-6;
-  return tick <= axis->hi + slack;
+static size_t log_ticks(const tg_axis *axis, double tick[MAX_TICKS]) {
+  static const char sparse[] = {1, 2, 5, 0}, dense[] = {1, 2, 3, 4, 5, 6, 8, 0};
+  const char *within = axis->step > 0 ? "\1" : axis->hi > 10 * axis->lo ? sparse : dense;
+  size_t count = 0;
+  double power = floor(log10(axis->lo) + 1e-9), last = log10(axis->hi) + 1e-9;
+  for (; power <= last; power += fmax(axis->step, 1))
+    for (const char *m = within; *m && count < MAX_TICKS; m++) {
+      double t = *m * pow(10, power);
+      if (t > axis->lo * (1 - 1e-9) && t < axis->hi * (1 + 1e-9)) tick[count++] = t;
+    }
+  return count;
+}
+
+static size_t ticks_of(const tg_axis *axis, double tick[MAX_TICKS]) {
+  return axis->log ? log_ticks(axis, tick) : linear_ticks(axis, tick);
 }
 
 /* ---- axes ---- */
 
 static void tick_text(FILE *out, const tg_axis *axis, double tick) {
-  if (axis->log && axis->step > 0) {
-    double power = round(log10(tick));
-    if (power < -2 || power > 4)
-      fprintf(out, "10<tspan dy=\"-4\" font-size=\"9\">%s%.0f</tspan>",
-              power < 0 ? "\xE2\x88\x92" : "", fabs(power));
-    else
-      fprintf(out, "%g", tick);
-  } else if (axis->log) {
+  bool powers = axis->log && axis->step > 0 && (axis->lo < 0.005 || axis->hi > 20000);
+  double unit = !axis->log && axis->hi >= 1e5 ? axis->hi >= 1e8 ? 1e6 : 1e3 : 1;
+  int decimals = (int)fmax(0, -floor(log10(axis->step / unit) + 1e-9));
+  if (powers)
+    fprintf(out, "10<tspan dy=\"-4\" font-size=\"9\">%s%.0f</tspan>",
+            tick < 0.5 ? "\xE2\x88\x92" : "", fabs(round(log10(tick))));
+  else if (axis->log)
     fprintf(out, "%.6g", tick);
-  } else {
-    int decimals = (int)fmax(0, -floor(log10(axis->step) + 1e-9));
-    fprintf(out, "%.*f", decimals, fabs(tick) < axis->step / 2 ? 0.0 : tick);
-  }
+  else
+    fprintf(out, "%.*f%s", decimals, tick / unit, unit == 1 ? "" : unit == 1e3 ? "k" : "M");
 }
 
 static void draw_x_axis(FILE *out, const tg_chart *c) {
-  for (double t = first_tick(&c->x); is_within(&c->x, t); t = next_tick(&c->x, t)) {
-    double x = across(c, t);
+  double tick[MAX_TICKS];
+  size_t ticks = ticks_of(&c->x, tick);
+  for (size_t i = 0; i < ticks; i++) {
+    double x = across(c, tick[i]);
     fprintf(out, "<path class=\"tick\" d=\"M%.1f %dv5\"/><text x=\"%.1f\" y=\"%d\" class=\"mid\">",
             x, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 18);
-    tick_text(out, &c->x, t);
+    tick_text(out, &c->x, tick[i]);
     fputs("</text>\n", out);
   }
   fprintf(out, "<text x=\"%.1f\" y=\"%d\" class=\"mid label\">", (LEFT + WIDTH - RIGHT) / 2.0,
@@ -121,27 +122,22 @@ static void draw_x_axis(FILE *out, const tg_chart *c) {
 }
 
 static void draw_y_axis(FILE *out, const tg_chart *c) {
-  for (double t = first_tick(&c->y); is_within(&c->y, t); t = next_tick(&c->y, t)) {
-    double y = down(c, t);
+  double tick[MAX_TICKS], middle = (TOP + HEIGHT - BOTTOM) / 2.0;
+  size_t ticks = ticks_of(&c->y, tick);
+  for (size_t i = 0; i < ticks; i++) {
+    double y = down(c, tick[i]);
     fprintf(out, "<path class=\"grid\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" class=\"end\">",
             LEFT, y, WIDTH - RIGHT, LEFT - 7, y + 4);
-    tick_text(out, &c->y, t);
+    tick_text(out, &c->y, tick[i]);
     fputs("</text>\n", out);
   }
-  double middle = (TOP + HEIGHT - BOTTOM) / 2.0;
   fprintf(out, "<text x=\"14\" y=\"%.1f\" class=\"mid label\" transform=\"rotate(-90 14 %.1f)\">",
           middle, middle);
   tg_html_text(out, c->y.label);
   fputs("</text>\n", out);
-}
-
-static void draw_limit(FILE *out, const tg_chart *c) {
   if (isnan(c->limit)) return;
-  double y = down(c, c->limit);
-  fprintf(out, "<path class=\"limit\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" class=\"end\">",
-          LEFT, y, WIDTH - RIGHT, WIDTH - RIGHT - 4, y + 14);
-  tg_html_text(out, c->limit_text);
-  fputs("</text>\n", out);
+  fprintf(out, "<path class=\"limit\" d=\"M%d %.1fH%d\"/>\n", LEFT, down(c, c->limit),
+          WIDTH - RIGHT);
 }
 
 /* ---- data ---- */
@@ -194,8 +190,8 @@ static void draw_markers(FILE *out, const tg_chart *c, const tg_series *s) {
 
 /* x[i] is the left edge of bar i; the last x closes the last bar. */
 static void draw_steps(FILE *out, const tg_chart *c, const tg_series *s) {
-  fprintf(out, "<path class=\"bars\"%s d=\"M%.1f %.1f", dashes(s->look), across(c, s->x[0]),
-          down(c, 0));
+  fprintf(out, "<path class=\"bars%s\"%s d=\"M%.1f %.1f", c->count == 1 ? " alone" : "",
+          dashes(s->look), across(c, s->x[0]), down(c, 0));
   for (size_t i = 0; i + 1 < s->count; i++)
     fprintf(out, "V%.1fH%.1f", down(c, s->y[i]), across(c, s->x[i + 1]));
   fprintf(out, "V%.1f\"><title>", down(c, 0));
@@ -237,6 +233,13 @@ static void draw_legend(FILE *out, const tg_chart *c) {
     if (s->members > 1) fprintf(out, " <small>and %zu more</small>", s->members - 1);
     fputs("</li>", out);
   }
+  if (!isnan(c->limit)) {
+    fputs("<li><svg class=\"key\" viewBox=\"0 0 30 12\" aria-hidden=\"true\"><path class=\"limit\" "
+          "d=\"M1 6H29\"/></svg>",
+          out);
+    tg_html_text(out, c->limit_text);
+    fputs("</li>", out);
+  }
   fputs("</ul>\n", out);
 }
 
@@ -251,7 +254,6 @@ void tg_chart_draw(FILE *out, const tg_chart *c) {
           WIDTH, HEIGHT, c->title);
   draw_y_axis(out, c);
   draw_x_axis(out, c);
-  draw_limit(out, c);
   for (size_t i = 0; i < c->count; i++) draw_series(out, c, &c->series[i]);
   fprintf(out, "<path class=\"axis\" d=\"M%d %dV%dH%d\"/>\n</svg>\n", LEFT, TOP, HEIGHT - BOTTOM,
           WIDTH - RIGHT);

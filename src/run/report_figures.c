@@ -5,7 +5,7 @@
 
 #include "run/report_parts.h"
 
-enum { MAX_POINTS = 400, MAX_BARS = 60 };
+enum { MAX_POINTS = 200, MAX_BARS = 60 };
 
 /* What a figure shows of a point. */
 typedef double (*value_of)(const tg_report_point *p);
@@ -25,6 +25,9 @@ static double loss_of(const tg_report_point *p) {
 static double error_of(const tg_report_point *p) {
   return p->error;
 }
+static double images_of(const tg_report_point *p) {
+  return p->images_per_s;
+}
 static double ratio_of(const tg_report_point *p) {
   return p->ratio;
 }
@@ -40,9 +43,10 @@ typedef struct figure {
   const char *id, *title, *note, *none;
   const char *x_label, *y_label;
   value_of x, y;
-  bool train;   /* of train lines, not of evaluations */
-  bool time;    /* x is seconds */
-  double limit; /* on a logarithmic axis that always holds it; NAN: as the data are */
+  bool train;     /* of train lines, not of evaluations */
+  bool from_zero; /* y begins at 0 */
+  bool time;      /* x is seconds */
+  double limit;   /* on a logarithmic axis that always holds it; NAN: as the data are */
   const char *limit_text;
   bool (*wanted)(const tg_report_run *run); /* NULL: every run */
 } figure;
@@ -87,6 +91,18 @@ static const figure figures[] = {
      .y = loss_of,
      .train = true,
      .limit = NAN},
+    {.id = "images-wall",
+     .title = "Throughput over wall time",
+     .note = "All workers together, mean of each train line, evaluations included.",
+     .none = "No run has recorded its throughput.",
+     .x_label = "wall time",
+     .y_label = "images per second",
+     .x = wall_of,
+     .y = images_of,
+     .train = true,
+     .time = true,
+     .from_zero = true,
+     .limit = NAN},
     {.id = "ratio-epochs",
      .title = "Size of the correction",
      .note = "r = |correction| / |gradient|, mean of each train line, of runs whose rule corrects "
@@ -98,7 +114,7 @@ static const figure figures[] = {
      .y = ratio_of,
      .train = true,
      .limit = 1e-2,
-     .limit_text = "below: no different from ASGD but by chance",
+     .limit_text = "r = 0.01: below, no different from ASGD but by chance",
      .wanted = tg_report_corrects},
 };
 
@@ -183,12 +199,14 @@ static void choose_unit(tg_chart *c, char label[64]) {
     for (size_t k = 0; k < c->series[i].count; k++) c->series[i].x[k] /= unit;
 }
 
-static void fit_axes(tg_chart *c) {
+static void fit_axes(tg_chart *c, const figure *f, double epochs) {
   range x = range_of(c->series, c->count, false), y = range_of(c->series, c->count, true);
-  tg_axis_span(&c->x, 0, x.hi);
+  tg_axis_span(&c->x, 0, f->time ? x.hi : fmax(x.hi, epochs));
   if (!isnan(c->limit)) {
     c->y.log = true;
     tg_axis_fit(&c->y, fmin(y.least_positive, c->limit / 10), fmax(y.hi, c->limit));
+  } else if (f->from_zero) {
+    tg_axis_fit(&c->y, 0, y.hi);
   } else {
     /* Where the beginning dwarfs the end, a linear axis would hide the end. */
     c->y.log = y.lo > 0 && y.hi > 5 * y.lo;
@@ -199,6 +217,7 @@ static void fit_axes(tg_chart *c) {
 static tg_status draw(FILE *out, const figure *f, const tg_report_run *runs, size_t count) {
   tg_status status = TG_OK;
   char label[64];
+  double epochs = 0;
   tg_chart c = {.id = f->id,
                 .title = f->title,
                 .note = f->note,
@@ -213,13 +232,14 @@ static tg_status draw(FILE *out, const figure *f, const tg_report_run *runs, siz
     if ((f->wanted && !f->wanted(&runs[i])) || !has_points(f, points)) continue;
     TG_DO(series_create(&runs[i], MAX_POINTS, &c.series[c.count++]));
     fill_series(f, points, &c.series[c.count - 1]);
+    epochs = fmax(epochs, runs[i].last.epoch);
   }
   if (c.count == 0) {
     c.note = f->none;
   } else {
     count_members(c.series, c.count);
     if (f->time) choose_unit(&c, label);
-    fit_axes(&c);
+    fit_axes(&c, f, epochs);
   }
   tg_chart_draw(out, &c);
 done:
@@ -229,11 +249,11 @@ done:
 
 /* ---- staleness ---- */
 
-/* Bars up to where all but a thousandth of every run's updates lie. */
+/* Bars up to where all but a hundredth of every run's updates lie. */
 static size_t bars_of(const tg_report_run *runs, size_t count, size_t *width, bool *cut) {
   double most = 0;
   for (size_t i = 0; i < count; i++)
-    if (was_late(&runs[i])) most = fmax(most, tg_report_quantile(&runs[i], 0.999));
+    if (was_late(&runs[i])) most = fmax(most, tg_report_quantile(&runs[i], 0.99));
   *cut = false;
   for (size_t i = 0; i < count; i++) *cut |= was_late(&runs[i]) && runs[i].staleness_max > most;
   *width = ((size_t)most + MAX_BARS) / MAX_BARS;
@@ -264,8 +284,8 @@ static tg_status draw_staleness(FILE *out, const tg_report_run *runs, size_t cou
                 .limit = NAN,
                 .x.label = "updates applied between pull and push",
                 .y.label = "share of updates (%)"};
-  c.note = cut ? "The last thousandth of the updates may lie further right; the table has the "
-                 "largest staleness. Runs without late gradients are left out."
+  c.note = cut ? "The latest hundredth of a run&#39;s updates may lie further right; the table "
+                 "has the largest staleness. Runs without late gradients are left out."
                : "Runs without late gradients are left out.";
   c.series = calloc(count, sizeof *c.series);
   if (!c.series) TG_FAIL(TG_ERUNTIME, "no memory for a figure of %zu runs", count);
@@ -281,7 +301,7 @@ static tg_status draw_staleness(FILE *out, const tg_report_run *runs, size_t cou
     snprintf(label, sizeof label, "share of updates (%%), %zu to a bar", width);
     if (width > 1) c.y.label = label;
     tg_axis_span(&c.x, -0.5, (double)(bars * width) - 0.5);
-    c.x.step = fmax(1, c.x.step);
+    c.x.step = bars * width <= 16 ? 1 : c.x.step;
     tg_axis_fit(&c.y, 0, range_of(c.series, c.count, true).hi);
   }
   tg_chart_draw(out, &c);

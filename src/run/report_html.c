@@ -77,3 +77,7 @@ void tg_html_bytes(FILE *out, double bytes) {
   for (; bytes >= 999.5 && unit + 1 < sizeof units / sizeof *units; unit++) bytes /= 1000;
   fprintf(out, unit == 0 ? "%.0f %s" : "%.3g %s", bytes, units[unit]);
 }
+
+void tg_html_epoch(FILE *out, double epoch) {
+  tg_html_real(out, "%g", round(100 * epoch) / 100);
+}

@@ -7,81 +7,91 @@
 /* Below this r the corrected gradient is the late gradient, for what a test error can tell. */
 static const double NOTICEABLE = 1e-2;
 
-static void begin(FILE *out, const tg_report_run *run) {
-  fputs("<li><strong>", out);
-  tg_html_text(out, run->name);
-  fputs("</strong> ", out);
+/* ---- about single runs ---- */
+
+static bool is_unfinished(const tg_report_run *r) {
+  return !r->ended;
 }
 
-static void note_unfinished(FILE *out, const tg_report_run *r) {
-  if (r->ended) return;
-  begin(out, r);
-  fputs("is unfinished: its metrics have no end line. The last line is of epoch ", out);
-  tg_html_real(out, "%.4g", r->last.epoch);
+static void tell_how_far(FILE *out, const tg_report_run *r) {
+  fputs("epoch ", out);
+  tg_html_epoch(out, r->last.epoch);
   fprintf(out, " of %g, after ", r->config->train_epochs);
   tg_html_time(out, r->last.wall_s);
-  fputs("; its final values are dashes.</li>\n", out);
 }
 
-static void note_final(FILE *out, const tg_report_run *r) {
-  if (!r->ended || !isnan(r->error)) return;
-  begin(out, r);
-  if (isnan(r->end.error))
-    fputs("ended without an evaluation: it has no final test error.</li>\n", out);
-  else
-    fputs("was trained on after its last evaluation: it has no final test error.</li>\n", out);
+static bool lacks_final(const tg_report_run *r) {
+  return r->ended && isnan(r->error);
 }
 
-static void note_correction(FILE *out, const tg_report_run *r) {
-  if (!tg_report_corrects(r) || isnan(r->ratio_mean) || r->ratio_mean >= NOTICEABLE) return;
-  begin(out, r);
-  if (r->ratio_mean == 0) {
-    fputs("corrected nothing (r = 0 throughout): it is ASGD under another name.</li>\n", out);
-    return;
-  }
-  fprintf(out,
-          "has a mean correction ratio r = %.3g, below 1e-2: at this r a difference in test error "
-          "from ASGD is chance, whichever way it points.</li>\n",
-          r->ratio_mean);
+static bool corrects_little(const tg_report_run *r) {
+  return tg_report_corrects(r) && r->ratio_mean > 0 && r->ratio_mean < NOTICEABLE;
 }
 
-static void note_nonfinite(FILE *out, const tg_report_run *r) {
-  if (!(r->nonfinite > 0)) return;
-  begin(out, r);
-  fputs("dropped ", out);
+static void tell_ratio(FILE *out, const tg_report_run *r) {
+  fprintf(out, "r = %.3g", r->ratio_mean);
+}
+
+static bool corrects_nothing(const tg_report_run *r) {
+  return tg_report_corrects(r) && r->ratio_mean == 0;
+}
+
+static bool dropped_gradients(const tg_report_run *r) {
+  return r->nonfinite > 0;
+}
+
+static void tell_dropped(FILE *out, const tg_report_run *r) {
   tg_html_count(out, r->nonfinite);
-  fputs(r->nonfinite == 1 ? " gradient that was not finite.</li>\n"
-                          : " gradients that were not finite.</li>\n",
-        out);
 }
 
-static void note_data(FILE *out, const tg_report_run *r) {
-  const tg_config *c = r->config;
-  if (strcmp(c->data_name, "synthetic") == 0) {
-    begin(out, r);
-    fputs("learned synthetic data: its error says that training works, and no more.</li>\n", out);
-  } else if (c->data_train_limit || c->data_test_limit) {
-    begin(out, r);
-    fputs("used a part of its data set", out);
-    if (c->data_train_limit) fputs(" for training", out);
-    if (c->data_train_limit && c->data_test_limit) fputs(" and", out);
-    if (c->data_test_limit) fputs(" for tests", out);
-    fputs(": do not compare it with published figures.</li>\n", out);
-  }
+static bool is_synthetic(const tg_report_run *r) {
+  return strcmp(r->config->data_name, "synthetic") == 0;
 }
 
-static bool is_sim(const tg_report_run *r) {
+static bool is_limited(const tg_report_run *r) {
+  return !is_synthetic(r) && (r->config->data_train_limit || r->config->data_test_limit);
+}
+
+static bool is_simulated(const tg_report_run *r) {
   return strcmp(r->config->transport_name, "sim") == 0;
 }
 
-static void note_sim(FILE *out, const tg_report_run *r) {
-  if (!is_sim(r)) return;
-  begin(out, r);
-  fputs("ran in the simulator: its wall time is that of one process computing for all workers, and "
-        "says nothing about a cluster.",
-        out);
-  if (!isnan(r->last.sim_s)) fputs(" Compare its virtual time.", out);
-  fputs("</li>\n", out);
+typedef struct note {
+  bool (*applies)(const tg_report_run *run);
+  void (*tell)(FILE *out, const tg_report_run *run); /* in brackets after its name, or NULL */
+  const char *text;
+} note;
+
+static const note notes[] = {
+    {is_unfinished, tell_how_far, "not finished, there is no end line: final values are dashes."},
+    {lacks_final, NULL, "not evaluated after the last update: there is no final test error."},
+    {corrects_little, tell_ratio,
+     "the mean correction ratio r is below 1e-2. At this r a difference in test error from ASGD is "
+     "chance, whichever way it points."},
+    {corrects_nothing, NULL, "r was 0 throughout: this is ASGD under another name."},
+    {dropped_gradients, tell_dropped, "gradients that were not finite were dropped."},
+    {is_synthetic, NULL, "synthetic data. The error says that training works, and no more."},
+    {is_limited, NULL, "a part of the data set only: not comparable with published figures."},
+    {is_simulated, NULL,
+     "simulated. Wall time is that of one process computing for all workers and says nothing about "
+     "a cluster; virtual time does, as far as the model of compute time holds."},
+};
+enum { NOTES = sizeof notes / sizeof *notes };
+
+static void write_note(FILE *out, const note *n, const tg_report_run *runs, size_t count) {
+  bool any = false;
+  for (size_t i = 0; i < count; i++) {
+    if (!n->applies(&runs[i])) continue;
+    fputs(any ? ", <strong>" : "<li><strong>", out);
+    tg_html_text(out, runs[i].name);
+    fputs("</strong>", out);
+    any = true;
+    if (!n->tell) continue;
+    fputs(" (", out);
+    n->tell(out, &runs[i]);
+    fputs(")", out);
+  }
+  if (any) fprintf(out, ": %s</li>\n", n->text);
 }
 
 /* ---- about all runs together ---- */
@@ -103,10 +113,8 @@ static void note_seeds(FILE *out, const tg_report_run *runs, size_t count) {
           "runs may be differences between seeds, or between orders of arrival.</li>\n",
           out);
   else
-    fprintf(out,
-            "<li>%zu of %zu runs are alone with their configuration: for them no spread is "
-            "known.</li>\n",
-            single, count);
+    fprintf(out, "<li>No other seed: for %zu of the %zu runs no spread is known.</li>\n", single,
+            count);
 }
 
 static void note_comparison(FILE *out, const tg_report_run *runs, size_t count) {
@@ -133,11 +141,8 @@ static void note_comparison(FILE *out, const tg_report_run *runs, size_t count) 
 }
 
 void tg_report_notes(FILE *out, const tg_report_run *runs, size_t count) {
-  static void (*const notes[])(FILE *, const tg_report_run *) = {
-      note_unfinished, note_final, note_correction, note_nonfinite, note_data, note_sim};
   fputs("<section class=\"notes\"><h2>Before you compare</h2>\n<ul>\n", out);
-  for (size_t k = 0; k < sizeof notes / sizeof *notes; k++)
-    for (size_t i = 0; i < count; i++) notes[k](out, &runs[i]);
+  for (size_t i = 0; i < NOTES; i++) write_note(out, &notes[i], runs, count);
   note_seeds(out, runs, count);
   if (count > 1) note_comparison(out, runs, count);
   fputs("</ul></section>\n", out);
@@ -193,8 +198,9 @@ void tg_report_spread(FILE *out, const tg_report_run *runs, size_t count) {
     seen = runs[i].group + 1;
     if (runs[i].group_size < 2) continue;
     if (!any)
-      fputs("<h2>Spread</h2>\n<p>Runs that differ in their seeds alone; mean and standard "
-            "deviation of a single run.</p>\n<div class=\"wide\"><table>\n<thead><tr><td></td>"
+      fputs("<h2>Spread</h2>\n<p>Runs that differ in their seeds alone: mean and standard "
+            "deviation over those that finished.</p>\n<div "
+            "class=\"wide\"><table>\n<thead><tr><td></td>"
             "<th scope=\"col\">Finished runs</th><th scope=\"col\">Test error, final</th>"
             "<th scope=\"col\">Range</th><th scope=\"col\">Wall time, mean</th></tr></thead>\n"
             "<tbody>\n",

@@ -93,6 +93,7 @@ const tg_report_point *tg_report_reached(const tg_report_run *run, double target
 void tg_html_text(FILE *out, const char *text);
 /* The number with a printf format, or a dash. */
 void tg_html_real(FILE *out, const char *format, double value);
+void tg_html_epoch(FILE *out, double epoch);  /* 9.25 */
 void tg_html_count(FILE *out, double value);  /* 269,722 */
 void tg_html_time(FILE *out, double seconds); /* 83.4 s, 12 min 05 s, 3 h 20 min */
 void tg_html_bytes(FILE *out, double bytes);  /* 2.16 MB */
@@ -134,6 +135,8 @@ void tg_chart_key(FILE *out, size_t look);
 /* ---- parts of the page ---- */
 
 void tg_report_style(FILE *out);
+/* tg_report_summary - a row per run: what a comparison begins with. */
+void tg_report_summary(FILE *out, const tg_report_run *runs, size_t count);
 void tg_report_tables(FILE *out, const tg_report_run *runs, size_t count);
 void tg_report_spread(FILE *out, const tg_report_run *runs, size_t count);
 void tg_report_notes(FILE *out, const tg_report_run *runs, size_t count);

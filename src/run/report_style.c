@@ -40,11 +40,13 @@ static const char tables[] =
     "thead td{border-bottom:2px solid var(--line)}\n"
     "tbody th{font-weight:400;min-width:150px}td{min-width:96px}"
     ".part th{padding-top:16px;font-weight:600;border-bottom:1px solid var(--line)}"
+    ".num td{text-align:right}.num thead th+th{text-align:right}"
     "em{color:var(--warn);font-style:normal;font-weight:400}\n";
 
 static const char figures[] =
     ".figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(460px,100%),1fr));"
-    "gap:26px 28px}figure{margin:0;break-inside:avoid;min-width:0}\n"
+    "gap:24px 28px}figure{margin:0;break-inside:avoid;min-width:0;display:grid;grid-row:span 4;"
+    "grid-template-rows:subgrid;row-gap:4px}figure h3,figure .legend{margin:0}\n"
     ".legend{list-style:none;margin:0 0 4px;padding:0;display:flex;flex-wrap:wrap;gap:0 16px;"
     "font-size:13px}.legend li{overflow-wrap:anywhere}\n"
     ".key{width:30px;height:12px;margin-right:6px;vertical-align:-1px}\n"
@@ -55,7 +57,7 @@ static const char figures[] =
     ".limit{stroke:var(--warn);stroke-dasharray:5 4}\n"
     ".line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}"
     ".mark{fill:var(--c);stroke:var(--page);stroke-width:.6}"
-    ".bars{fill:var(--c);fill-opacity:.13;stroke:var(--c);stroke-width:1.6}\n";
+    ".bars{fill:none;stroke:var(--c);stroke-width:1.8}.alone{fill:var(--c);fill-opacity:.15}\n";
 
 static const char paper[] =
     "@media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#999;--grid:#ddd;"
@@ -63,7 +65,7 @@ static const char paper[] =
     "--c3:#b8548f;--c4:#d99000;--c5:#56b4e9;--c6:#000}"
     "body{font-size:11pt}main{max-width:none;padding:0}.wide{overflow:visible}"
     "table{font-size:8.5pt}th,td{padding-right:8px;min-width:0}tr{break-inside:avoid}"
-    ".figures{grid-template-columns:1fr 1fr}h2{break-after:avoid}"
+    ".figures{display:block;columns:2}figure{display:block;margin-bottom:16px}h2{break-after:avoid}"
     "*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n";
 
 void tg_report_style(FILE *out) {

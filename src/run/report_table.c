@@ -77,7 +77,7 @@ static void cell_batch(const sheet *s, const tg_report_run *r) {
 }
 
 static void cell_epochs(const sheet *s, const tg_report_run *r) {
-  tg_html_real(s->out, "%.4g", r->last.epoch);
+  tg_html_epoch(s->out, r->last.epoch);
   fprintf(s->out, " of %g", r->config->train_epochs);
 }
 
@@ -119,7 +119,9 @@ static void cell_loss(const sheet *s, const tg_report_run *r) {
 
 static void cell_best(const sheet *s, const tg_report_run *r) {
   tg_html_real(s->out, "%.2f %%", r->best_error);
-  if (!isnan(r->best_error)) tg_html_real(s->out, " at epoch %.4g", r->best_epoch);
+  if (isnan(r->best_error)) return;
+  fputs(" at epoch ", s->out);
+  tg_html_epoch(s->out, r->best_epoch);
 }
 
 static void cell_train_loss(const sheet *s, const tg_report_run *r) {
@@ -129,7 +131,7 @@ static void cell_train_loss(const sheet *s, const tg_report_run *r) {
 
 static void cell_target_epochs(const sheet *s, const tg_report_run *r) {
   const tg_report_point *p = tg_report_reached(r, s->target);
-  tg_html_real(s->out, "%.4g epochs", p ? p->epoch : NAN);
+  tg_html_epoch(s->out, p ? p->epoch : NAN);
 }
 
 static void cell_target_time(const sheet *s, const tg_report_run *r) {
@@ -271,9 +273,18 @@ static const row rows[] = {
     {"Staleness, largest", "updates", cell_staleness_max},
     {"Correction ratio r, mean", "|correction| / |gradient|", cell_ratio},
     {"Gradients dropped", "not finite", cell_nonfinite},
-    {"Program", NULL, cell_version},
+    {"Program, MPI", NULL, cell_version},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
+
+/* Of these, what a comparison begins with. */
+static const row briefs[] = {
+    {"Rule", NULL, cell_rule},        {"Workers", NULL, cell_workers},
+    {"Test error", NULL, cell_error}, {"Wall time", NULL, cell_wall},
+    {"Images/s", NULL, cell_images},  {"Staleness", NULL, cell_staleness_mean},
+    {"r", NULL, cell_ratio},
+};
+enum { BRIEFS = sizeof briefs / sizeof *briefs };
 
 static bool is_wanted(const sheet *s, const row *r) {
   if (r->cell == cell_target_epochs || r->cell == cell_target_time) return !isnan(s->target);
@@ -283,13 +294,17 @@ static bool is_wanted(const sheet *s, const row *r) {
   return false;
 }
 
+static void name_cell(FILE *out, const tg_report_run *run) {
+  tg_chart_key(out, run->group);
+  tg_html_text(out, run->name);
+  if (!run->ended) fputs(" <em>unfinished</em>", out);
+}
+
 static void head(FILE *out, const tg_report_run *runs, size_t count) {
   fputs("<thead><tr><td></td>", out);
   for (size_t i = 0; i < count; i++) {
     fputs("<th scope=\"col\">", out);
-    tg_chart_key(out, runs[i].group);
-    tg_html_text(out, runs[i].name);
-    if (!runs[i].ended) fputs(" <em>unfinished</em>", out);
+    name_cell(out, &runs[i]);
     fputs("</th>", out);
   }
   fputs("</tr></thead>\n", out);
@@ -311,6 +326,25 @@ static void write_row(const sheet *s, const row *r, const tg_report_run *runs, s
     fputs("</td>", s->out);
   }
   fputs("</tr>\n", s->out);
+}
+
+void tg_report_summary(FILE *out, const tg_report_run *runs, size_t count) {
+  sheet s = {out, runs, count, NAN};
+  fputs("<div class=\"wide\"><table class=\"num\">\n<thead><tr><th scope=\"col\">Run</th>", out);
+  for (size_t k = 0; k < BRIEFS; k++) fprintf(out, "<th scope=\"col\">%s</th>", briefs[k].label);
+  fputs("</tr></thead>\n<tbody>\n", out);
+  for (size_t i = 0; i < count; i++) {
+    fputs("<tr><th scope=\"row\">", out);
+    name_cell(out, &runs[i]);
+    fputs("</th>", out);
+    for (size_t k = 0; k < BRIEFS; k++) {
+      fputs("<td>", out);
+      briefs[k].cell(&s, &runs[i]);
+      fputs("</td>", out);
+    }
+    fputs("</tr>\n", out);
+  }
+  fputs("</tbody></table></div>\n", out);
 }
 
 static bool differs(const tg_report_run *runs, size_t count, size_t setting) {
