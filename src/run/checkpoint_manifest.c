@@ -151,7 +151,7 @@ tg_status tg_manifest_verify(const char *folder, tg_manifest *m) {
   for (size_t i = 0; i < m->file_count; i++) {
     const tg_ckpt_file *f = &m->file[i];
     char path[TG_CKPT_PATH], hash[33];
-    uint64_t bytes;
+    uint64_t bytes = 0;
     TG_TRY(tg_path_join(folder, f->name, path));
     TG_TRY(hash_file(path, &bytes, hash));
     if (bytes != f->bytes)

@@ -393,34 +393,25 @@ START_TEST(defaults_survive_writing_and_unset_stays_unset) {
 }
 END_TEST
 
+/* Longer than the lines that emitters like to fold, and with two blanks where they might. */
+#define LONG_TEXT                                                                                  \
+  ("0123456789 123456789 123456789 123456789 123456789 123456789 123456789 12345678  0123456789 "  \
+   "123456789")
+
 START_TEST(odd_texts_survive_writing) {
-  static const char *const odd[] = {"null",
-                                    "~",
-                                    "true",
-                                    "12",
-                                    "1e3",
-                                    " lead",
-                                    "trail ",
-                                    "- a",
-                                    "a: b",
-                                    "#c",
-                                    "&x",
-                                    "*x",
-                                    "!t",
-                                    "%",
-                                    "@",
-                                    "`",
-                                    "''",
-                                    "\"\"",
-                                    "\\",
-                                    "{}",
-                                    "[]",
-                                    "é\u20ac\U0001F43B",
-                                    "|",
-                                    ">",
-                                    "---",
-                                    "a very long name that is longer than the eighty columns at "
-                                    "which an emitter likes to fold its lines, with  two spaces"};
+  static const char *const odd[] = {"null",   "~",
+                                    "true",   "12",
+                                    "1e3",    " lead",
+                                    "trail ", "- a",
+                                    "a: b",   "#c",
+                                    "&x",     "*x",
+                                    "!t",     "%",
+                                    "@",      "`",
+                                    "''",     "\"\"",
+                                    "\\",     "{}",
+                                    "[]",     "é\u20ac\U0001F43B",
+                                    "|",      ">",
+                                    "---",    LONG_TEXT};
   for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
     char word[256], *text = NULL;
     snprintf(word, sizeof word, "data.path=%s", odd[i]);
