@@ -9,7 +9,7 @@ extern char __executable_start[], etext[];
 static bool counting;
 static size_t counted;
 
-static void count_from(const void *caller) {
+static inline void count_from(const void *caller) {
   const char *at = caller;
   if (counting && at >= __executable_start && at < etext) counted++;
 }

@@ -70,7 +70,7 @@ END_TEST
 static void deep(tg_graph *g, tg_value *x) {
   x = tg_conv2d(g, "in", x, 16, 3, 1, 1, false);
   for (int i = 0; i < 12; i++) {
-    char name[16];
+    char name[32];
     snprintf(name, sizeof name, "layer%d", i);
     x = tg_relu(g, tg_add(g, unit(g, name, x, 16, 1), x));
   }

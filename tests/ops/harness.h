@@ -95,7 +95,7 @@ typedef struct built {
 
 /* The value x as a layer of the network gives it: unchanged. */
 static inline tg_value *through_identity(tg_graph *g, tg_value *x, int i) {
-  char name[16];
+  char name[32];
   snprintf(name, sizeof name, "identity%d", i);
   tg_conv_attr point = {.out = x->shape.dim[1], .kernel = {1, 1, 1}};
   tg_value *y =
@@ -121,7 +121,7 @@ static inline built build_case(const op_case *c, int setting) {
   random_state = 88172645463325252u;
   MUST(tg_graph_create(&b.g));
   for (int i = 0; i < c->x_count; i++) {
-    char name[16];
+    char name[32];
     snprintf(name, sizeof name, "x%d", i);
     tg_value *x = tg_input(b.g, name, c->x[i]);
     ck_assert_msg(x, "%s: %s", c->what, b.g->message);
@@ -216,7 +216,7 @@ static inline tg_plan *plan_of(const built *b, tg_device *d, tg_dtype precision,
 
 static inline void step(tg_plan *p, const built *b) {
   for (int i = 0; i < b->c->x_count; i++) {
-    char name[16];
+    char name[32];
     snprintf(name, sizeof name, "x%d", i);
     MUST(tg_plan_write(p, name, b->data[i], tg_shape_count(&b->c->x[i]) * sizeof(float)));
   }

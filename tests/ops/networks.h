@@ -9,7 +9,7 @@ typedef void network_fn(tg_graph *g, tg_value *x);
 
 static inline tg_value *unit(tg_graph *g, const char *name, tg_value *x, int64_t out,
                              int64_t stride) {
-  char norm[32];
+  char norm[64];
   snprintf(norm, sizeof norm, "%s.bn", name);
   return tg_batch_norm(g, norm, tg_conv2d(g, name, x, out, 3, stride, 1, false));
 }
