@@ -38,8 +38,9 @@ static tg_status set_defaults(tg_config *config) {
   static const tg_origin defaults = {.name = "defaults", .text = ""};
   for (size_t i = 0; i < tg_option_count; i++) {
     const tg_option *o = &tg_options[i];
+    void *value = (char *)config + o->offset;
     if (o->kind == TG_OPTION_REAL && strcmp(o->initial, "NAN") == 0)
-      *(double *)((char *)config + o->offset) = NAN;
+      *(double *)value = NAN;
     else
       TG_TRY(tg_option_assign(config, o, &defaults, o->initial));
   }
