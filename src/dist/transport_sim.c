@@ -31,7 +31,7 @@ struct tg_comm {
   size_t heap_count;
   uint32_t taken;  /* whose message is in hand */
   size_t record;   /* order=trace: records used */
-  uint64_t update; /* of the newest weights sent, for messages */
+  uint64_t update; /* gradients applied, as far as can be seen from here: for messages */
 };
 
 /* ---- time ---- */
@@ -131,6 +131,7 @@ static tg_status sim_recv(tg_comm *c, tg_msg *out) {
   TG_TRY(tg_worker_step(c->o.compute, &c->o.worker, &asked, v->w, v->b, out));
   if (out->kind == TG_MSG_PUSH) out->compute_s = duration(&c->o.sim, m, asked.step);
   out->sent_s = c->times[TIME_NOW];
+  c->update += out->kind == TG_MSG_PUSH && !(out->flags & TG_FLAG_NONFINITE);
   if (c->o.trace) TG_TRY(tg_trace_append(c->o.trace, m, out->kind));
   return TG_OK;
 }
