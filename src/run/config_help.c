@@ -56,11 +56,13 @@ static const char *section_help(const char *name) {
   return "without a section";
 }
 
-/* Writes words from `column` on, breaking lines before LINE. */
+/* Writes words from `column` on, breaking lines before LINE; what is in brackets at the end stays
+ * together where a line can hold it. */
 static void wrap(FILE *out, const char *text, int column) {
   int at = column;
   for (const char *word = text; *word;) {
-    int length = (int)strcspn(word, " ");
+    int length = (int)strcspn(word, " "), rest = (int)strlen(word);
+    if (*word == '[' && rest <= LINE - column) length = rest;
     if (at > column && at + 1 + length > LINE) {
       fprintf(out, "\n%*s", column, "");
       at = column;
