@@ -30,8 +30,9 @@ typedef struct tg_loss_result {
 
 typedef enum {
   TG_ALIAS_NONE = 0,
-  TG_ALIAS_DY, /* dx[i] may be dy itself */
-  TG_ALIAS_DX0 /* dx[i] may be dx[0] */
+  TG_ALIAS_DY,     /* dx[i] may be dy itself, which the kernel leaves as it is */
+  TG_ALIAS_DX0,    /* dx[i] may be dx[0] */
+  TG_ALIAS_OVER_DY /* dx[i] may be written over dy, which nobody reads later */
 } tg_grad_alias;
 
 /* One node in one plan. */
@@ -40,6 +41,8 @@ typedef struct tg_exec {
   tg_device *device;
   bool train;
   bool fuse_relu; /* y = relu(op(x)): only set where the kernel says that it can */
+  bool fuse_add;  /* y = op(x) + the input behind the op's own, of y's dtype, before any ReLU: only
+                     set where the kernel says that it can */
   tg_tensor *x[TG_MAX_INPUTS];
   bool needs_dx[TG_MAX_INPUTS];
   tg_tensor *y;
@@ -61,12 +64,14 @@ typedef struct tg_exec {
   const float *running[TG_MAX_STATS]; /* evaluation: statistics in b */
   float *batch_stat[TG_MAX_STATS];    /* training: where this use's statistics go, in s */
   const void *dy;
+  const void *dy_too; /* to be added to dy, or NULL: only set where the kernel says that it can */
   void *dx[TG_MAX_INPUTS];
   tg_loss_result *result; /* losses */
 } tg_exec;
 
 typedef struct tg_kernel {
-  bool fuses_relu;
+  bool fuses_relu, fuses_add;
+  bool sums_dy; /* backward() adds dy_too to dy */
   tg_status (*prepare)(tg_exec *e);
   tg_status (*forward)(tg_exec *e);
   tg_status (*backward)(tg_exec *e); /* NULL: nothing flows back (input) */

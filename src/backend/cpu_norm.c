@@ -220,7 +220,7 @@ void tg_cpu_norm_forward(const tg_cpu_norm *n, const tg_cpu_norm_args *args) {
 TG_INLINE tg_lanes gradient(const tg_cpu_norm_args *a, bool relu, size_t at, const tg_lane_run *run,
                             tg_lanes x, const tg_lanes *param, tg_dtype yt, bool some) {
   tg_lanes g = load(a->dy, at, run, yt, some);
-  if (a->dy_too) g += load(a->dy_too, at, run, yt, some);
+  if (a->dy_too) g = tg_lanes_rounded(g + load(a->dy_too, at, run, yt, some), yt);
   if (a->y_was)
     g = tg_lanes_where(is_open(load(a->y_was, at, run, yt, some)), g);
   else if (relu)

@@ -41,8 +41,8 @@ static tg_status forward_buffers(tg_plan *p, int i) {
     /* What is written from outside is there before the first moment. */
     TG_TRY(new_buffer(p, e->y->bytes, input ? 0 : i, i, &p->data[out]));
   if (input || op->loss) used_at(p, p->data[out], end_of(p));
-  for (int j = 0; j < e->node->in_count; j++) {
-    int x = p->data[tg_plan_root(p, e->node->in[j])];
+  for (int j = 0; j < tg_plan_input_count(p, i); j++) {
+    int x = p->data[tg_plan_root(p, tg_plan_input(p, i, j))];
     used_at(p, x, i);
     if (s->backward && e->keep_x[j]) used_at(p, x, backward_moment(p, i));
     /* A loss's inputs are what tg_plan_read is asked for. */
@@ -61,7 +61,8 @@ static tg_status forward_buffers(tg_plan *p, int i) {
 static int granted_alias(const tg_plan *p, int i, int j) {
   const tg_exec *e = &p->exec[i];
   const tg_step *s = &p->step[i];
-  int value = tg_plan_root(p, e->node->in[j]);
+  int value = tg_plan_root(p, tg_plan_input(p, i, j)), out = tg_plan_root(p, e->node->out);
+  if (e->dx_alias[j] == TG_ALIAS_OVER_DY) return p->grad_shared[out] ? TG_NO_BUFFER : s->dy;
   /* Two shared gradients cannot be added in place: then this one gets a buffer of its own. */
   if (p->grad[value] != TG_NO_BUFFER && p->grad_shared[value]) return TG_NO_BUFFER;
   if (e->dx_alias[j] == TG_ALIAS_DY) return s->dy;
@@ -72,19 +73,20 @@ static int granted_alias(const tg_plan *p, int i, int j) {
   return TG_NO_BUFFER;
 }
 
-/* The gradient of input j: a buffer, and its sum with what other consumers contributed before. */
+/* The gradient of input j: a buffer, and what becomes of it where other consumers contributed
+ * before. */
 static tg_status input_gradient(tg_plan *p, int i, int j) {
   tg_exec *e = &p->exec[i];
   tg_step *s = &p->step[i];
-  int now = backward_moment(p, i), value = tg_plan_root(p, e->node->in[j]);
+  int now = backward_moment(p, i), value = tg_plan_root(p, tg_plan_input(p, i, j));
   int alias = granted_alias(p, i, j);
-  bool shared = alias != TG_NO_BUFFER;
-  if (shared) {
+  bool shared = alias != TG_NO_BUFFER && e->dx_alias[j] != TG_ALIAS_OVER_DY;
+  if (alias != TG_NO_BUFFER)
     s->dx[j] = alias;
-    if (e->dx_alias[j] == TG_ALIAS_DX0) p->grad_shared[tg_plan_root(p, e->node->in[0])] = true;
-  } else {
+  else
     TG_TRY(new_buffer(p, e->x[j]->bytes, now, now, &s->dx[j]));
-  }
+  if (shared && e->dx_alias[j] == TG_ALIAS_DX0)
+    p->grad_shared[tg_plan_root(p, e->node->in[0])] = true;
   used_at(p, s->dx[j], now);
   int before = p->grad[value];
   if (before == TG_NO_BUFFER) {
@@ -92,9 +94,13 @@ static tg_status input_gradient(tg_plan *p, int i, int j) {
     p->grad_shared[value] = shared;
     return TG_OK;
   }
+  used_at(p, before, now);
+  if (p->grad_too[value] == TG_NO_BUFFER && tg_plan_kernel(p, p->exec[value].node)->sums_dy) {
+    p->grad_too[value] = s->dx[j];
+    return TG_OK;
+  }
   /* The sum goes into whichever of the two is this value's alone. */
   s->sum[j] = shared ? (tg_grad_sum){before, s->dx[j]} : (tg_grad_sum){s->dx[j], before};
-  used_at(p, before, now);
   p->grad[value] = s->sum[j].dst;
   p->grad_shared[value] = false;
   return TG_OK;
@@ -120,7 +126,9 @@ static tg_status backward_buffers(tg_plan *p, int i) {
   if (!s->backward) return TG_OK;
   s->dy = e->node->op->loss ? TG_NO_BUFFER : p->grad[tg_plan_root(p, e->node->out)];
   if (s->dy != TG_NO_BUFFER) used_at(p, s->dy, backward_moment(p, i));
-  for (int j = 0; j < e->node->in_count; j++)
+  s->dy_too = p->grad_too[tg_plan_root(p, e->node->out)];
+  if (s->dy_too != TG_NO_BUFFER) used_at(p, s->dy_too, backward_moment(p, i));
+  for (int j = 0; j < tg_plan_input_count(p, i); j++)
     if (e->needs_dx[j]) TG_TRY(input_gradient(p, i, j));
   return parameter_gradients(p, i);
 }
@@ -134,7 +142,8 @@ static void mark_backward(tg_plan *p) {
     p->step[i].backward =
         p->options.train && on_path && node->out->needs_grad && !p->step[i].folded;
     if (!on_path || !node->out->needs_grad) continue;
-    for (int j = 0; j < node->in_count; j++) reached[tg_plan_root(p, node->in[j])] = true;
+    for (int j = 0; j < tg_plan_input_count(p, i); j++)
+      reached[tg_plan_root(p, tg_plan_input(p, i, j))] = true;
   }
   memset(reached, 0, (size_t)p->count * sizeof *reached);
 }

@@ -6,47 +6,29 @@
 
 #include "graph/plan_private.h"
 
-static const tg_kernel *kernel_of(const tg_plan *p, const tg_node *node) {
-  return p->device->backend->kernel[node->op->id];
-}
-
-int tg_plan_root(const tg_plan *p, const tg_value *value) {
-  int i = value->index;
-  while (p->step[i].folded) i = p->exec[i].node->in[0]->index;
-  return i;
-}
-
 static tg_status allocate(tg_plan *p) {
   size_t n = (size_t)p->count + 1;
   p->exec = calloc(n, sizeof *p->exec);
   p->step = calloc(n, sizeof *p->step);
+  p->root = malloc(n * sizeof *p->root);
   p->tensor = calloc(n, sizeof *p->tensor);
   p->data = malloc(n * sizeof *p->data);
   p->grad = malloc(n * sizeof *p->grad);
+  p->grad_too = malloc(n * sizeof *p->grad_too);
   p->grad_shared = calloc(n, sizeof *p->grad_shared);
   p->param_done = calloc((size_t)p->graph->param_count + 1, sizeof *p->param_done);
-  if (!p->exec || !p->step || !p->tensor || !p->data || !p->grad || !p->grad_shared ||
-      !p->param_done)
+  if (!p->exec || !p->step || !p->root || !p->tensor || !p->data || !p->grad || !p->grad_too ||
+      !p->grad_shared || !p->param_done)
     TG_FAIL(TG_ERUNTIME, "no memory for a plan of %d nodes", p->count);
   for (int i = 0; i < p->count; i++) {
     tg_step *s = &p->step[i];
-    p->data[i] = p->grad[i] = s->workspace = s->dy = s->result = TG_NO_BUFFER;
+    p->root[i] = i;
+    p->data[i] = p->grad[i] = p->grad_too[i] = TG_NO_BUFFER;
+    s->workspace = s->dy = s->dy_too = s->result = TG_NO_BUFFER;
     for (int j = 0; j < TG_MAX_INPUTS; j++) s->dx[j] = s->sum[j].dst = s->sum[j].src = TG_NO_BUFFER;
     for (int j = 0; j < TG_MAX_PARAMS; j++) s->dw_aside[j] = TG_NO_BUFFER;
   }
   return TG_OK;
-}
-
-/* A ReLU whose only input is used by nobody else can be done by the op before it. */
-static void fold_relu(tg_plan *p, int i) {
-  const tg_node *node = p->graph->node[i];
-  if (node->op->id != TG_OP_relu || node->in[0]->uses != 1 || node->in[0]->output) return;
-  if (node->out->keep_f32 != node->in[0]->keep_f32) return; /* one tensor, one dtype */
-  const tg_node *before = node->in[0]->producer;
-  const tg_kernel *kernel = kernel_of(p, before);
-  if (!kernel || !kernel->fuses_relu) return;
-  p->exec[before->index].fuse_relu = true;
-  p->step[i].folded = true;
 }
 
 static tg_dtype dtype_of(const tg_plan *p, const tg_value *value) {
@@ -55,15 +37,16 @@ static tg_dtype dtype_of(const tg_plan *p, const tg_value *value) {
 }
 
 static tg_status prepare(tg_plan *p, int i) {
-  const tg_node *node = p->graph->node[i];
   tg_exec *e = &p->exec[i];
-  const tg_kernel *kernel = kernel_of(p, node);
+  const tg_node *node = e->node;
+  const tg_kernel *kernel = tg_plan_kernel(p, node);
   if (!kernel)
     TG_FAIL(TG_ECONFIG, "%s: device %s has no kernel for op %s", node->name,
             p->device->backend->name, node->op->name);
-  for (int j = 0; j < node->in_count; j++) {
-    e->x[j] = &p->tensor[tg_plan_root(p, node->in[j])];
-    e->needs_dx[j] = p->options.train && node->in[j]->needs_grad;
+  for (int j = 0; j < tg_plan_input_count(p, i); j++) {
+    const tg_value *in = tg_plan_input(p, i, j);
+    e->x[j] = &p->tensor[tg_plan_root(p, in)];
+    e->needs_dx[j] = p->options.train && in->needs_grad;
   }
   e->y = &p->tensor[i];
   *e->y = (tg_tensor){.shape = node->out->shape, .dtype = dtype_of(p, node->out)};
@@ -81,7 +64,7 @@ static tg_status build(tg_plan *p) {
     p->exec[i].device = p->device;
     p->exec[i].train = p->options.train;
   }
-  for (int i = 0; i < p->count; i++) fold_relu(p, i);
+  tg_plan_fold(p);
   for (int i = 0; i < p->count; i++)
     if (!p->step[i].folded) TG_TRY(prepare(p, i));
   TG_TRY(tg_plan_lifetimes(p));
@@ -109,14 +92,17 @@ tg_status tg_plan_create(const tg_graph *g, tg_device *device, const tg_plan_opt
 void tg_plan_destroy(tg_plan *p) {
   if (!p) return;
   for (int i = 0; p->exec && p->step && i < p->count; i++) {
-    const tg_kernel *kernel = kernel_of(p, p->graph->node[i]);
-    if (p->step[i].prepared && kernel->destroy) kernel->destroy(&p->exec[i]);
+    if (!p->step[i].prepared) continue;
+    const tg_kernel *kernel = tg_plan_kernel(p, p->exec[i].node);
+    if (kernel->destroy) kernel->destroy(&p->exec[i]);
   }
   free(p->exec);
   free(p->step);
+  free(p->root);
   free(p->tensor);
   free(p->data);
   free(p->grad);
+  free(p->grad_too);
   free(p->grad_shared);
   free(p->param_done);
   free(p->buffer);
@@ -149,7 +135,8 @@ void tg_plan_place(tg_plan *p, void *block) {
     e->scratch = p->block + p->scratch_offset;
     e->result = at(p, s->result);
     e->dy = at(p, s->dy);
-    for (int j = 0; j < e->node->in_count; j++) e->dx[j] = at(p, s->dx[j]);
+    e->dy_too = at(p, s->dy_too);
+    for (int j = 0; j < tg_plan_input_count(p, i); j++) e->dx[j] = at(p, s->dx[j]);
   }
 }
 
@@ -189,7 +176,7 @@ tg_status tg_plan_write(tg_plan *p, const char *input, const void *host, size_t 
 
 tg_status tg_plan_forward(tg_plan *p) {
   for (int i = 0; i < p->count; i++)
-    if (!p->step[i].folded) TG_TRY(kernel_of(p, p->exec[i].node)->forward(&p->exec[i]));
+    if (!p->step[i].folded) TG_TRY(tg_plan_kernel(p, p->exec[i].node)->forward(&p->exec[i]));
   return TG_OK;
 }
 
@@ -211,8 +198,8 @@ static tg_status node_backward(tg_plan *p, int i) {
   tg_exec *e = &p->exec[i];
   const tg_step *s = &p->step[i];
   const tg_backend *backend = p->device->backend;
-  TG_TRY(kernel_of(p, e->node)->backward(e));
-  for (int j = 0; j < e->node->in_count; j++)
+  TG_TRY(tg_plan_kernel(p, e->node)->backward(e));
+  for (int j = 0; j < tg_plan_input_count(p, i); j++)
     if (s->sum[j].dst != TG_NO_BUFFER)
       TG_TRY(backend->add(p->device, e->x[j], at(p, s->sum[j].dst), at(p, s->sum[j].src)));
   for (int j = 0; j < e->node->param_count; j++)
