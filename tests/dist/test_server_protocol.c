@@ -54,14 +54,18 @@ END_TEST
 static uint64_t updates_of(tg_server_options *o, uint64_t seed) {
   cluster c;
   cluster_open(&c, o);
+  float last[CLUSTER_WORKERS]; /* w_bak of every worker, [1] */
   uint64_t applied = 0, stops = 0, finals = 0;
   for (uint32_t m = 0; m < o->workers; m++) stops += c.inbox[m].kind == TG_MSG_STOP;
   for (uint64_t turn = 0; !tg_server_finished(c.server); turn++) {
     uint32_t m = (uint32_t)((cluster_random(seed, turn, 3) + 1) * 100) % o->workers;
     while (!cluster_busy(&c, m)) m = (m + 1) % o->workers;
     ck_assert(!c.event.finished);
+    last[m] = *cluster_state(&c).bak[m];
     cluster_must(&c, m);
     applied += c.event.applied;
+    /* w_bak is written where weights are served, and only there. */
+    ck_assert(*cluster_state(&c).bak[m] == (c.event.serves ? *cluster_state(&c).w : last[m]));
     stops += c.inbox[m].kind == TG_MSG_STOP;
     finals += c.event.applied && c.inbox[m].kind == TG_MSG_EVALUATE;
     ck_assert_uint_eq(c.event.update, applied);
@@ -84,10 +88,11 @@ START_TEST(runs_end_exactly) {
     uint64_t train_count;
     uint32_t batch;
     uint64_t updates;
-  } rows[] = {{1, 100, 10, 10},       {1, 101, 10, 11}, {2.5, 100, 10, 25}, {0.1, 100, 10, 1},
-              {0.01, 100, 10, 1},     {1.1, 10, 1, 11}, {0.3, 10, 1, 3},    {0, 100, 10, 0},
-              {10, 60000, 128, 4688}, {3, 1, 7, 1},     {1, 1000, 1000, 1}, {0.7, 1000, 100, 7},
-              {2.3, 1000, 100, 23}};
+  } rows[] = {{1, 100, 10, 10},     {1, 101, 10, 11},   {2.5, 100, 10, 25},
+              {0.1, 100, 10, 1},    {0.01, 100, 10, 1}, {1.1, 10, 1, 11},
+              {0.3, 10, 1, 3},      {0, 100, 10, 0},    {10, 60000, 128, 4688},
+              {3, 1, 7, 1},         {1, 1000, 1000, 1}, {0.7, 1000, 100, 7},
+              {2.3, 1000, 100, 23}, {1.1, 100, 10, 11}, {16.1, 1000, 100, 161}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
     for (uint32_t workers = 1; workers <= 16; workers += 5) {
       tg_server_options o = cluster_options("asgd", "sgd", workers, 1, rows[i].epochs);
@@ -100,8 +105,10 @@ END_TEST
 
 START_TEST(a_run_of_nothing_is_evaluated) {
   tg_server_options o = cluster_options("asgd", "sgd", 3, 2, 0);
+  o.k = 3;
   cluster c;
   cluster_open(&c, &o);
+  ck_assert_mem_eq(cluster_state(&c).b_bak[0], c.b0, 3 * sizeof(float));
   ck_assert_uint_eq(c.inbox[0].kind, TG_MSG_EVALUATE);
   ck_assert_uint_eq(c.inbox[1].kind, TG_MSG_STOP);
   ck_assert_uint_eq(c.inbox[2].kind, TG_MSG_STOP);
@@ -204,22 +211,47 @@ START_TEST(evaluations_and_checkpoints) {
 }
 END_TEST
 
-START_TEST(boundaries_that_coincide_with_the_end) {
-  tg_server_options o = cluster_options("asgd", "sgd", 1, 2, 0.6);
+START_TEST(no_boundary_is_missed) {
+  /* 30 / 100 / .1 is a little less than 3. */
+  ck_assert_uint_eq(tg_progress_boundaries(0.1, 100, 30), 3);
+  ck_assert_uint_eq(tg_progress_boundaries(0.1, 100, 29), 2);
+  ck_assert_uint_eq(tg_progress_boundaries(1.1, 50000, 165000), 3);
+  ck_assert_uint_eq(tg_progress_boundaries(1, 60000, 59999), 0);
+  ck_assert_uint_eq(tg_progress_boundaries(0, 60000, 60000), 0);
+  tg_server_options o = cluster_options("asgd", "sgd", 1, 2, 2);
   o.train_count = 100;
   o.batch = 10;
-  o.eval_every = o.checkpoint_every = 0.3; /* 2 * .3 and .6 are neighbours, not equals */
+  o.eval_every = 0.1;
+  o.checkpoint_every = 1;
   cluster c;
   cluster_open(&c, &o);
-  uint64_t evals = 0, saves = 0;
-  while (!tg_server_finished(c.server)) {
+  for (uint64_t i = 1; i <= 20; i++) {
     cluster_must(&c, 0);
-    evals += c.event.evaluated;
-    saves += c.event.checkpoint_due;
-    if (c.event.checkpoint_due && !c.event.finished) ck_assert_uint_eq(c.event.update, 3);
+    ck_assert_uint_eq(c.inbox[0].kind, TG_MSG_EVALUATE);
+    ck_assert(c.event.update == i && c.event.checkpoint_due == (i == 10));
+    cluster_must(&c, 0);
+    ck_assert(c.event.evaluated && c.event.checkpoint_due == (i == 20));
   }
-  ck_assert_uint_eq(evals, 2);
-  ck_assert_uint_eq(saves, 2);
+  ck_assert(c.event.finished);
+  cluster_close(&c);
+}
+END_TEST
+
+START_TEST(rate_of_each_update) {
+  /* 4 updates an epoch: ramp over the first, a tenth from epoch 2 on. */
+  tg_schedule_step drop = {2, 0.1};
+  tg_server_options o = cluster_options("asgd", "sgd", 3, 2, 3);
+  o.train_count = 40;
+  o.batch = 10;
+  o.schedule = (tg_schedule){.lr = 1, .steps = &drop, .count = 1, .warmup_epochs = 1};
+  const double expected[] = {0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 0.1, 0.1, 0.1, 0.1};
+  cluster c;
+  cluster_open(&c, &o);
+  for (uint32_t i = 0; i < 12; i++) {
+    cluster_must(&c, i % 3);
+    ck_assert_double_eq_tol(c.event.lr, expected[i], 1e-12);
+    ck_assert_double_eq_tol(c.event.epoch, (i + 1) / 4.0, 1e-12);
+  }
   cluster_close(&c);
 }
 END_TEST
@@ -332,7 +364,8 @@ int main(void) {
   tcase_add_test(tc, bad_options);
   tcase_add_test(tc, options_are_copied);
   tcase_add_test(tc, evaluations_and_checkpoints);
-  tcase_add_test(tc, boundaries_that_coincide_with_the_end);
+  tcase_add_test(tc, no_boundary_is_missed);
+  tcase_add_test(tc, rate_of_each_update);
   tcase_add_test(tc, evaluations_overlap);
   tcase_add_test(tc, nonfinite_is_dropped);
   tcase_add_test(tc, too_many_nonfinite);
