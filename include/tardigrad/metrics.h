@@ -10,8 +10,8 @@
 
 typedef struct tg_metrics tg_metrics;
 
-/* tg_metrics_open - <run>/metrics.jsonl, created, or when `keep_bytes` is not UINT64_MAX cut back to
- * that length and appended to (resume). tensorboard: also a new
+/* tg_metrics_open - <run>/metrics.jsonl, created, or when `keep_bytes` is not UINT64_MAX cut back
+ * to that length and appended to (resume). tensorboard: also a new
  * <run>/events.out.tfevents.<seconds>.<host>.<pid>. */
 TG_CHECKED tg_status tg_metrics_open(const char *run, uint64_t keep_bytes, bool tensorboard,
                                      tg_metrics **out);
@@ -34,8 +34,8 @@ TG_CHECKED tg_status tg_metrics_end(tg_metrics *m);
 /* ---- TensorBoard event files ---- (tf.Event protobuf in TFRecord framing, masked CRC-32C) */
 typedef struct tg_events tg_events;
 TG_CHECKED tg_status tg_events_open(const char *path, tg_events **out);
-TG_CHECKED tg_status tg_events_scalar(tg_events *e, const char *tag, uint64_t step, double wall_time,
-                                      float value);
+TG_CHECKED tg_status tg_events_scalar(tg_events *e, const char *tag, uint64_t step,
+                                      double wall_time, float value);
 void tg_events_close(tg_events *e);
 
 #endif
