@@ -225,20 +225,20 @@ static bool finished(const tg_comm *c) {
   return all;
 }
 
-/* Names a rank that something is missing from. */
+/* Names a rank that something is missing from. Rank 0 sees by the scalars who has not come; a sum
+ * may be missing because its owner misses somebody else. */
 static tg_status late(const tg_comm *c) {
   const tg_mpi_reduce *r = c->reduce;
-  const slot *s = &r->slot[r->added % WINDOW];
   int rank = 0;
-  if (r->added < r->begun) {
-    rank = (int)s->in_done + 1;
+  if (!is_worker(c) && r->scalar_done < r->scalar_requests)
+    rank = (int)(r->scalar_done % c->o.workers) + 1;
+  if (rank == 0 && r->added < r->begun) {
+    rank = (int)r->slot[r->added % WINDOW].in_done + 1;
     rank += rank >= c->rank;
   }
   for (uint32_t m = 0; rank == 0 && m < c->o.workers; m++)
     if (r->foreign[m].summed < r->foreign[m].pieces) rank = (int)m + 1;
-  if (rank == 0 && !is_worker(c) && r->scalar_done < c->o.workers) rank = (int)r->scalar_done + 1;
-  return tg_mpi_late(c->o.timeout_s, rank ? "the sum of gradients from" : "sums of the server",
-                     rank);
+  return tg_mpi_late(c->o.timeout_s, rank ? "the gradient of" : "sums of the server", rank);
 }
 
 static tg_status run(tg_comm *c) {

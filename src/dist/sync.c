@@ -1,7 +1,6 @@
 /* sync.c - the synchronous loop. */
 #include "tardigrad/sync.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,12 +48,11 @@ static uint64_t samples_per_update(const tg_sync *y) {
   return (uint64_t)y->o.workers * y->o.batch;
 }
 
-/* Whether the last update crossed a multiple of `every` epochs; slack as in the server. */
+/* Whether the last update crossed a multiple of `every` epochs. */
 static bool crossed(const tg_sync *y, double every) {
-  if (!(every > 0)) return false;
   uint64_t now = y->state.samples, then = now - samples_per_update(y);
-  return (uint64_t)(epoch_of(y, now) / every * (1 + 1e-12)) >
-         (uint64_t)(epoch_of(y, then) / every * (1 + 1e-12));
+  return tg_progress_boundaries(every, y->o.train_count, now) >
+         tg_progress_boundaries(every, y->o.train_count, then);
 }
 
 static bool computes(const tg_sync *y, uint32_t worker) {
@@ -63,6 +61,11 @@ static bool computes(const tg_sync *y, uint32_t worker) {
 
 static double now_s(const running *r) {
   return r->transport ? r->transport->clock(r->comm) : tg_clock_s();
+}
+
+/* Whether other ranks compute too: a transport without work() runs its workers here. */
+static bool is_shared(const running *r) {
+  return r->transport && r->transport->work;
 }
 
 static tg_status reduce(const running *r, float *x, size_t n, double *scalars, size_t count) {
@@ -117,15 +120,6 @@ static tg_status compute(tg_sync *y) {
   return TG_OK;
 }
 
-static void fold(tg_sync *y) {
-  for (size_t i = 0; i < y->o.fold_count; i++) {
-    const tg_fold *f = &y->folds[i];
-    float *b = y->state.b + f->b_lo;
-    for (size_t j = 0; j < f->count; j++)
-      b[j] = (1 - f->momentum) * b[j] + f->momentum * y->s[f->s_lo + j];
-  }
-}
-
 /* The update that every rank makes alike. */
 static void apply(tg_sync *y, tg_server_event *event) {
   tg_sync_state *t = &y->state;
@@ -142,7 +136,7 @@ static void apply(tg_sync *y, tg_server_event *event) {
   average(y->x, y->o.n, y->o.workers);
   average(y->s, y->o.ks, y->o.workers);
   tg_update_apply(&u, (tg_span){0, y->o.n}, y->x, &sums);
-  fold(y);
+  tg_fold_apply(y->folds, y->o.fold_count, y->s, t->b);
   t->update++;
 }
 
@@ -162,7 +156,7 @@ static tg_status update(running *r, tg_server_event *event) {
   y->state.step++;
   y->state.nonfinite += bad;
   if (bad == 0) {
-    if (y->o.count != y->o.workers) TG_TRY(reduce(r, y->s, y->o.ks, NULL, 0));
+    if (is_shared(r)) TG_TRY(reduce(r, y->s, y->o.ks, NULL, 0));
     y->wait_s = tg_clock_s() - began;
     apply(y, event);
   }
@@ -328,8 +322,7 @@ tg_status tg_sync_create(const tg_sync_options *o, const float *w0, const float 
   if (o->fold_count) memcpy(y->folds, o->folds, o->fold_count * sizeof *o->folds);
   if (o->schedule.count) memcpy(y->steps, o->schedule.steps, o->schedule.count * sizeof *y->steps);
   y->o.schedule.steps = y->steps;
-  double updates = o->epochs * (double)o->train_count / (double)samples_per_update(y);
-  y->total = (uint64_t)ceil(updates * (1 - 1e-12));
+  y->total = tg_progress_updates(o->epochs, o->train_count, samples_per_update(y));
   *out = y;
   return TG_OK;
 done:

@@ -22,25 +22,27 @@ tg_status async_server_options(const async_options *o, tg_server_options *out) {
   static const tg_fold folds[] = {{.b_lo = 0, .s_lo = 0, .count = 2, .momentum = 0.1f},
                                   {.b_lo = 2, .s_lo = 2, .count = 3, .momentum = 0.3f}};
   static const tg_schedule_step steps[] = {{.epoch = 5, .factor = 0.5}};
-  *out =
-      (tg_server_options){.schedule = {.lr = 0.02, .steps = steps, .count = 1, .warmup_epochs = 1},
-                          .hyper = {.mean_square_decay = 0.95f,
-                                    .epsilon = 1e-7f,
-                                    .momentum = 0.9f,
-                                    .weight_decay = 1e-3f},
-                          .workers = o->workers,
-                          .global_state = o->global_state,
-                          .n = o->problem.n,
-                          .k = o->problem.k,
-                          .ks = o->problem.k,
-                          .folds = folds,
-                          .fold_count = o->problem.k == 5 ? 2 : 0,
-                          .batch = ASYNC_BATCH,
-                          .train_count = ASYNC_BATCH * ASYNC_EPOCH,
-                          .epochs = o->updates / ASYNC_EPOCH,
-                          .eval_every = o->eval_every / ASYNC_EPOCH,
-                          .checkpoint_every = o->checkpoint_every / ASYNC_EPOCH,
-                          .max_nonfinite = o->max_nonfinite};
+  *out = (tg_server_options){.schedule = {.lr = o->workers > 4 ? 0.08 / o->workers : 0.02,
+                                          .steps = steps,
+                                          .count = 1,
+                                          .warmup_epochs = 1},
+                             .hyper = {.mean_square_decay = 0.95f,
+                                       .epsilon = 1e-7f,
+                                       .momentum = 0.9f,
+                                       .weight_decay = 1e-3f},
+                             .workers = o->workers,
+                             .global_state = o->global_state,
+                             .n = o->problem.n,
+                             .k = o->problem.k,
+                             .ks = o->problem.k,
+                             .folds = folds,
+                             .fold_count = o->problem.k == 5 ? 2 : 0,
+                             .batch = ASYNC_BATCH,
+                             .train_count = ASYNC_BATCH * ASYNC_EPOCH,
+                             .epochs = o->updates / ASYNC_EPOCH,
+                             .eval_every = o->eval_every / ASYNC_EPOCH,
+                             .checkpoint_every = o->checkpoint_every / ASYNC_EPOCH,
+                             .max_nonfinite = o->max_nonfinite};
   TG_TRY(tg_rule_find(o->rule, &out->rule));
   TG_TRY(tg_optimizer_find(o->optimizer, &out->optimizer));
   out->hyper.lambda = out->rule->default_lambda;
