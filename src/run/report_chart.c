@@ -45,10 +45,9 @@ static void fit_log(tg_axis *axis, double lo, double hi) {
 }
 
 void tg_axis_fit(tg_axis *axis, double lo, double hi) {
-  if (!(hi > lo)) {
-    double room = lo != 0 ? fabs(lo) * 0.1 : 1;
-    lo -= axis->log || lo > 0 ? fmin(room, lo / 2) : room;
-    hi += room;
+  if (hi - lo <= 1e-6 * fmax(fabs(lo), fabs(hi))) {
+    lo -= 0.1 * fabs(lo);
+    hi += hi != 0 ? 0.1 * fabs(hi) : 1;
   }
   if (axis->log) {
     fit_log(axis, lo, hi);

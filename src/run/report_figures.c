@@ -137,26 +137,33 @@ static void series_free(tg_series *series, size_t count) {
   free(series);
 }
 
-/* Many points become means of as many neighbours as it takes; a gap swallows its neighbours. */
+/* What a run recorded when it diverged would leave the axis nothing to show of the rest. */
+static bool is_shown(const figure *f, const tg_report_point *p) {
+  return isfinite(f->x(p)) && fabs(f->y(p)) < 1e30;
+}
+
+/* Many points become means of as many neighbours as it takes. */
 static void fill_series(const figure *f, const tg_report_points *points, tg_series *s) {
   size_t each = (points->count + MAX_POINTS - 1) / MAX_POINTS;
   for (size_t lo = 0; lo < points->count; lo += each) {
     size_t hi = lo + each < points->count ? lo + each : points->count;
-    double x = 0, y = 0;
+    double x = 0, y = 0, n = 0;
     for (size_t i = lo; i < hi; i++) {
-      x += f->x(&points->item[i]);
-      y += f->y(&points->item[i]);
+      const tg_report_point *p = &points->item[i];
+      if (!is_shown(f, p)) continue;
+      x += f->x(p);
+      y += f->y(p);
+      n++;
     }
-    s->x[s->count] = x / (double)(hi - lo);
-    s->y[s->count++] = y / (double)(hi - lo);
+    s->x[s->count] = n > 0 ? x / n : NAN;
+    s->y[s->count++] = n > 0 ? y / n : NAN;
   }
 }
 
 static bool has_points(const figure *f, const tg_report_points *points) {
-  for (size_t i = 0; i < points->count; i++) {
-    double y = f->y(&points->item[i]);
-    if (isfinite(f->x(&points->item[i])) && isfinite(y) && (isnan(f->limit) || y > 0)) return true;
-  }
+  for (size_t i = 0; i < points->count; i++)
+    if (is_shown(f, &points->item[i]) && (isnan(f->limit) || f->y(&points->item[i]) > 0))
+      return true;
   return false;
 }
 

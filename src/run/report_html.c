@@ -44,8 +44,8 @@ void tg_html_real(FILE *out, const char *format, double value) {
 }
 
 void tg_html_count(FILE *out, double value) {
-  if (!isfinite(value)) {
-    fputs(TG_DASH, out);
+  if (!(fabs(value) < 1e15)) { /* no count, or none that a double holds */
+    tg_html_real(out, "%.3g", value);
     return;
   }
   char digits[40];

@@ -19,7 +19,7 @@ typedef struct line {
   json_t *histogram;
 } line;
 
-typedef enum { REAL, COUNT, TEXT, LIST } value_kind;
+typedef enum { REAL, SIZE, COUNT, TEXT, LIST } value_kind; /* SIZE: a real from 0 */
 
 typedef struct field {
   const char *key;
@@ -29,14 +29,14 @@ typedef struct field {
 
 static const field fields[] = {
     {"kind", TEXT, offsetof(line, kind)},
-    {"wall_s", REAL, offsetof(line, point.wall_s)},
-    {"sim_s", REAL, offsetof(line, point.sim_s)},
+    {"wall_s", SIZE, offsetof(line, point.wall_s)},
+    {"sim_s", SIZE, offsetof(line, point.sim_s)},
     {"update", COUNT, offsetof(line, point.update)},
-    {"epoch", REAL, offsetof(line, point.epoch)},
+    {"epoch", SIZE, offsetof(line, point.epoch)},
     {"loss", REAL, offsetof(line, point.loss)},
-    {"error", REAL, offsetof(line, point.error)},
-    {"images_per_s", REAL, offsetof(line, point.images_per_s)},
-    {"correction_ratio", REAL, offsetof(line, point.ratio)},
+    {"error", SIZE, offsetof(line, point.error)},
+    {"images_per_s", SIZE, offsetof(line, point.images_per_s)},
+    {"correction_ratio", SIZE, offsetof(line, point.ratio)},
     {"split", TEXT, offsetof(line, split)},
     {"tardigrad", TEXT, offsetof(line, version)},
     {"mpi", TEXT, offsetof(line, mpi)},
@@ -47,11 +47,11 @@ static const field fields[] = {
     {"parameters", COUNT, offsetof(line, parameters)},
     {"memory_bytes", COUNT, offsetof(line, memory)},
     {"pushes", COUNT, offsetof(line, pushes)},
-    {"compute_s", REAL, offsetof(line, compute_s)},
-    {"wait_s", REAL, offsetof(line, wait_s)},
+    {"compute_s", SIZE, offsetof(line, compute_s)},
+    {"wait_s", SIZE, offsetof(line, wait_s)},
     {"bytes", COUNT, offsetof(line, bytes)},
     {"nonfinite", COUNT, offsetof(line, nonfinite)},
-    {"server_busy", REAL, offsetof(line, server_busy)},
+    {"server_busy", SIZE, offsetof(line, server_busy)},
     {"weights_hash", TEXT, offsetof(line, weights_hash)},
     {"staleness_histogram", LIST, offsetof(line, histogram)},
 };
@@ -85,6 +85,11 @@ static tg_status take_field(const place *at, const field *f, json_t *value, line
   switch (f->kind) {
   case REAL:
     if (!missing && !json_is_number(value)) return malformed(at, f->key, "a number or null");
+    *(double *)to = missing ? NAN : json_number_value(value);
+    break;
+  case SIZE:
+    if (!missing && !(json_number_value(value) >= 0 && json_is_number(value)))
+      return malformed(at, f->key, "a number from 0 or null");
     *(double *)to = missing ? NAN : json_number_value(value);
     break;
   case COUNT:
