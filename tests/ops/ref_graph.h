@@ -3,7 +3,7 @@
 #ifndef TEST_OPS_REF_GRAPH_H
 #define TEST_OPS_REF_GRAPH_H
 
-#include "harness.h"
+#include "tools.h"
 
 typedef struct ref_graph {
   const tg_graph *g;

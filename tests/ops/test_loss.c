@@ -1,5 +1,5 @@
 /* Losses against the reference: sums, counts and gradients. */
-#include "harness.h"
+#include "tools.h"
 
 typedef struct loss_case {
   const char *what;
