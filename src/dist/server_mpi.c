@@ -185,7 +185,7 @@ tg_status tg_mpi_recv(tg_comm *c, tg_msg *out) {
   TG_TRY(take(c));
   TG_TRY(complete_sends(c, s->current));
   *out = s->peer[s->current].in;
-  if (c->o.trace) TG_TRY(tg_trace_append(c->o.trace, out->worker, out->kind));
+  if (c->o.trace) TG_TRY(tg_trace_append(c->o.trace, out->worker, out->kind, tg_trace_print(out)));
   return post_ahead(c);
 }
 

@@ -132,7 +132,7 @@ static tg_status sim_recv(tg_comm *c, tg_msg *out) {
   if (out->kind == TG_MSG_PUSH) out->compute_s = duration(&c->o.sim, m, asked.step);
   out->sent_s = c->times[TIME_NOW];
   c->update += out->kind == TG_MSG_PUSH && !(out->flags & TG_FLAG_NONFINITE);
-  if (c->o.trace) TG_TRY(tg_trace_append(c->o.trace, m, out->kind));
+  if (c->o.trace) TG_TRY(tg_trace_append(c->o.trace, m, out->kind, tg_trace_print(out)));
   return TG_OK;
 }
 

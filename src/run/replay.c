@@ -25,7 +25,7 @@ typedef struct tg_replaying {
   tg_net *net;
   tg_comm *comm;
   tg_server *server;
-  uint32_t *records;
+  uint32_t *records, *prints;
   size_t record_count;
   tg_milestone *milestone; /* in the order of the run */
   size_t milestones, met;
@@ -135,9 +135,21 @@ static tg_status dump_update(tg_replaying *r, const tg_msg *in, const tg_server_
   return TG_OK;
 }
 
+/* The gradient is compared before anything that follows from it. */
+static tg_status compare_print(const tg_replaying *r, const tg_msg *in,
+                               const tg_server_event *event) {
+  if (tg_trace_print(in) == r->prints[r->handled]) return TG_OK;
+  TG_FAIL(TG_ERUNTIME,
+          "replay differs first at update %llu: worker %u's gradient at the weights of update %llu "
+          "is another than the run's (here loss %.9g, norm %.9g)",
+          (unsigned long long)event->update, in->worker, (unsigned long long)in->version,
+          in->loss_sum / in->samples, in->gradient_norm);
+}
+
 static tg_status handled(void *self, const tg_msg *in, const tg_server_event *event,
                          bool *preempt) {
   tg_replaying *r = self;
+  TG_TRY(compare_print(r, in, event));
   r->handled++;
   if (event->applied && r->dump) TG_TRY(dump_update(r, in, event));
   if (event->applied)
@@ -192,7 +204,8 @@ static tg_status read_run(tg_replaying *r, const char *run, tg_config **config) 
     TG_FAIL(TG_ECONFIG,
             "%s: sync.rule=%s is synchronous: nothing was left to chance, so nothing was recorded",
             run, rule->name);
-  TG_TRY(tg_trace_read(r->folder.trace, &workers, &seed, &r->records, &r->record_count));
+  TG_TRY(
+      tg_trace_read(r->folder.trace, &workers, &seed, &r->records, &r->prints, &r->record_count));
   /* The workers of the recorded run, whatever transport carried them. */
   (*config)->sim_workers = workers;
   free((*config)->transport_name);
@@ -233,6 +246,7 @@ done:
   tg_setup_destroy(&r.setup);
   tg_config_free(config);
   free(r.records);
+  free(r.prints);
   free(r.milestone);
   free(r.w);
   free(r.b);

@@ -59,7 +59,7 @@ static tg_status read_order(tg_setup *s) {
   if (!sim || !is(c->sim_order, "trace")) return TG_OK;
   uint32_t workers;
   uint64_t seed;
-  TG_TRY(tg_trace_read(c->sim_trace, &workers, &seed, &s->records, &s->record_count));
+  TG_TRY(tg_trace_read(c->sim_trace, &workers, &seed, &s->records, NULL, &s->record_count));
   if (workers != s->workers)
     TG_FAIL(TG_ECONFIG, "sim.trace=%s is of %u workers, sim.workers is %u", c->sim_trace, workers,
             s->workers);

@@ -215,7 +215,7 @@ START_TEST(a_recorded_order_reproduces_the_run) {
   ck_ok(tg_trace_create(path, 7, 1, &o.comm.trace));
   float *recorded = run_to_end(&o, a);
   tg_trace_close(o.comm.trace);
-  ck_ok(tg_trace_read(path, &workers, &seed, &records, &o.comm.sim.record_count));
+  ck_ok(tg_trace_read(path, &workers, &seed, &records, NULL, &o.comm.sim.record_count));
   ck_assert_uint_eq(o.comm.sim.record_count, a->pushes + a->dropped + a->evaluations);
   ck_assert_uint_eq(a->dropped, 7);
   o.comm.trace = NULL;

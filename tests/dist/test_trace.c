@@ -33,7 +33,7 @@ static uint32_t worker_at(size_t i) {
 }
 
 static void append(tg_trace *t, size_t from, size_t to) {
-  for (size_t i = from; i < to; i++) ck_ok(tg_trace_append(t, worker_at(i), kind_at(i)));
+  for (size_t i = from; i < to; i++) ck_ok(tg_trace_append(t, worker_at(i), kind_at(i), 0));
 }
 
 static void write_file(const void *data, size_t bytes) {
@@ -53,7 +53,7 @@ static void check_file(size_t count) {
   uint32_t workers, *records;
   uint64_t seed;
   size_t found;
-  ck_ok(tg_trace_read(path, &workers, &seed, &records, &found));
+  ck_ok(tg_trace_read(path, &workers, &seed, &records, NULL, &found));
   ck_assert_uint_eq(workers, WORKERS);
   ck_assert_uint_eq(seed, SEED);
   ck_assert_uint_eq(found, count);
@@ -79,7 +79,7 @@ START_TEST(keeps_nothing_back) {
   ck_ok(tg_trace_create(path, WORKERS, SEED, &t));
   for (size_t i = 0; i < 10; i++) {
     append(t, i, i + 1);
-    ck_assert_int_eq(file_size(), 32 + 4 * ((off_t)i + 1));
+    ck_assert_int_eq(file_size(), 32 + 8 * ((off_t)i + 1));
   }
   tg_trace_close(t);
 }
@@ -87,13 +87,14 @@ END_TEST
 
 START_TEST(has_the_documented_bytes) {
   const unsigned char expected[] = {
-      'T',  'G',  'T',  'R', 'A', 'C', 'E', '1', 1, 0, 0, 0, 7, 0, 0, 0, 0xEF, 0xCD, 0xAB, 0x89,
-      0x67, 0x45, 0x23, 1,   0,   0,   0,   0,   0, 0, 0, 0, 5, 0, 0, 1, 6,    0,    0,    2};
+      'T',  'G',  'T',  'R',  'A',  'C',  'E',  '1', 1, 0, 0, 0, 7, 0, 0, 0,
+      0xEF, 0xCD, 0xAB, 0x89, 0x67, 0x45, 0x23, 1,   0, 0, 0, 0, 0, 0, 0, 0,
+      5,    0,    0,    1,    1,    2,    3,    4,   6, 0, 0, 2, 0, 0, 0, 0};
   unsigned char found[sizeof expected];
   tg_trace *t;
   ck_ok(tg_trace_create(path, 7, 0x0123456789ABCDEF, &t));
-  ck_ok(tg_trace_append(t, 5, TG_MSG_PUSH));
-  ck_ok(tg_trace_append(t, 6, TG_MSG_EVALUATED));
+  ck_ok(tg_trace_append(t, 5, TG_MSG_PUSH, 0x04030201));
+  ck_ok(tg_trace_append(t, 6, TG_MSG_EVALUATED, 0));
   tg_trace_close(t);
   ck_assert_int_eq(file_size(), sizeof expected);
   FILE *f = fopen(path, "rb");
@@ -109,10 +110,10 @@ START_TEST(drops_a_torn_record) {
   ck_ok(tg_trace_create(path, WORKERS, SEED, &t));
   append(t, 0, 20);
   tg_trace_close(t);
-  ck_assert_int_eq(truncate(path, 32 + 4 * 17 + _i), 0);
+  ck_assert_int_eq(truncate(path, 32 + 8 * 17 + _i), 0);
   check_file(17);
   ck_ok(tg_trace_open(path, WORKERS, SEED, 17, &t));
-  ck_assert_int_eq(file_size(), 32 + 4 * 17);
+  ck_assert_int_eq(file_size(), 32 + 8 * 17);
   ck_assert_int_eq(tg_trace_next(t), -1);
   append(t, 17, 30);
   tg_trace_close(t);
@@ -130,7 +131,7 @@ START_TEST(prescribes_what_came_after_the_checkpoint) {
   for (size_t i = 12; i < 20; i++) {
     ck_assert_int_eq(tg_trace_next(t), (int)worker_at(i));
     append(t, i, i + 1);
-    ck_assert_int_eq(file_size(), 32 + 4 * 20);
+    ck_assert_int_eq(file_size(), 32 + 8 * 20);
   }
   ck_assert_int_eq(tg_trace_next(t), -1);
   append(t, 20, 25);
@@ -146,13 +147,13 @@ START_TEST(refuses_another_order) {
   append(t, 0, 3);
   tg_trace_close(t);
   ck_ok(tg_trace_open(path, WORKERS, SEED, 2, &t));
-  ck_assert_int_eq(tg_trace_append(t, 5, TG_MSG_PUSH), TG_ERUNTIME);
+  ck_assert_int_eq(tg_trace_append(t, 5, TG_MSG_PUSH, 0), TG_ERUNTIME);
   ck_assert_ptr_nonnull(strstr(tg_status_message(),
                                "record 2 is a message of kind 1 from worker 4, "
                                "but one of kind 1 from worker 5 was taken"));
-  ck_assert_int_eq(tg_trace_append(t, 4, TG_MSG_EVALUATED), TG_ERUNTIME);
+  ck_assert_int_eq(tg_trace_append(t, 4, TG_MSG_EVALUATED, 0), TG_ERUNTIME);
   ck_assert_uint_eq(tg_trace_count(t), 2);
-  ck_ok(tg_trace_append(t, 4, TG_MSG_PUSH));
+  ck_ok(tg_trace_append(t, 4, TG_MSG_PUSH, 0));
   tg_trace_close(t);
 }
 END_TEST
@@ -170,13 +171,13 @@ static const struct {
     {"TGTRACE1\2\0\0\0\7\0\0\0\52\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 32, TG_EDATA,
      "byte 8: version 2, 1 expected"},
     {"TGTRACE1\1\0\0\0\0\0\0\0\52\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 32, TG_EDATA, "byte 12: 0 workers"},
-    {"TGTRACE1\1\0\0\0\7\0\0\0\52\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\7\0\0\1", 36, TG_EDATA,
+    {"TGTRACE1\1\0\0\0\7\0\0\0\52\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\7\0\0\1\0\0\0\0", 40, TG_EDATA,
      "byte 32: a record of worker 7, there are 7 workers"},
     {"TGTRACE1\1\0\0\0\6\0\0\0\52\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 32, TG_EDATA,
      "byte 12: a trace of 6 workers, this run has 7"},
     {"TGTRACE1\1\0\0\0\7\0\0\0\53\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 32, TG_EDATA,
      "byte 16: a trace of seed 43, this run has 42"},
-    {"TGTRACE1\1\0\0\0\7\0\0\0\52\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\1\0", 38, TG_EDATA,
+    {"TGTRACE1\1\0\0\0\7\0\0\0\52\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\1\0", 42, TG_EDATA,
      "1 records, the checkpoint was made after 2"},
 };
 
@@ -196,7 +197,7 @@ START_TEST(says_what_is_missing) {
   tg_trace *t;
   unlink(path);
   ck_assert_int_eq(tg_trace_open(path, WORKERS, SEED, 0, &t), TG_ENOINPUT);
-  ck_assert_int_eq(tg_trace_read(path, &workers, &seed, &records, &count), TG_ENOINPUT);
+  ck_assert_int_eq(tg_trace_read(path, &workers, &seed, &records, NULL, &count), TG_ENOINPUT);
   ck_assert_ptr_nonnull(strstr(tg_status_message(), path));
   ck_assert_int_eq(tg_trace_create("/proc/none/trace.bin", WORKERS, SEED, &t), TG_ERUNTIME);
   tg_trace_close(NULL);
@@ -218,7 +219,7 @@ int main(void) {
   tcase_add_test(tc, reads_back_what_was_written);
   tcase_add_test(tc, keeps_nothing_back);
   tcase_add_test(tc, has_the_documented_bytes);
-  tcase_add_loop_test(tc, drops_a_torn_record, 0, 4);
+  tcase_add_loop_test(tc, drops_a_torn_record, 0, 8);
   tcase_add_test(tc, prescribes_what_came_after_the_checkpoint);
   tcase_add_test(tc, refuses_another_order);
   tcase_add_loop_test(tc, says_what_is_wrong, 0, sizeof broken / sizeof *broken);

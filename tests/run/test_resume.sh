@@ -1,0 +1,92 @@
+#!/bin/bash
+# Runs that are killed at any moment and resumed. sgd, ssgd and sim end with the weights of a run
+# that nobody disturbed, to the bit; an asynchronous MPI run keeps every update that its trace
+# recorded, and replays as a whole. Signals that ask to stop make a checkpoint and end with 75.
+set -u
+. "$(dirname "$0")/../support/shell.sh"
+cat > mlp.yaml <<Y
+run: {name: mlp, threads: 1}
+data: {name: synthetic, train_limit: 4096, test_limit: 256}
+model: {name: mlp, hidden: [128, 64]}
+train: {batch: 32, epochs: 12}
+optimizer: {name: momentum, lr: 0.02}
+checkpoint: {every: 0.5, keep: 3}
+metrics: {every: 10}
+Y
+# until_done NAME SIGNAL COMMAND... - starts it, kills it again and again after a growing while, and
+# resumes it until it ends by itself. Sets `kills`.
+until_done() {
+  local name=$1 signal=$2 pause=0.3 rc; shift 2
+  kills=0
+  while :; do
+    setsid "$@" "run.name=$name" resume=auto 2> "$name.log" &
+    local pid=$!
+    sleep "$pause"
+    if kill -0 "$pid" 2>/dev/null; then kill -"$signal" -- -"$pid" 2>/dev/null && kills=$((kills + 1)); fi
+    wait "$pid" 2>/dev/null; rc=$?
+    [ ! -f "runs/$name/trace.bin" ] || cp "runs/$name/trace.bin" "$name.trace.$kills"
+    [ "$rc" = 0 ] && break
+    case $signal:$rc in
+      KILL:*) ;;
+      *:75) ;;
+      *) # mpirun itself answers TERM with 1; a signal before the program caught signals ends it.
+         [ "$kills" -lt 4 ] || fail "$name: exit $rc after SIG$signal: $(tail -n 2 "$name.log")" ;;
+    esac
+    pause=$(awk "BEGIN {print $pause * 1.3}")
+    [ "$kills" -lt 40 ] || fail "$name: never ends"
+  done
+}
+check_files() { # RUN - every line of metrics whole, exactly one start per life, updates ascending
+  python3 - "$1" <<'P' || fail "$1: metrics"
+import json, sys
+last = -1
+for line in open(sys.argv[1] + "/metrics.jsonl"):
+    row = json.loads(line)
+    if row["kind"] == "train":
+        assert row["update"] > last, (row["update"], last)
+        last = row["update"]
+P
+}
+T=("$TARDIGRAD" -q train mlp.yaml)
+M=(mpirun -n 5 "$TARDIGRAD" -q train mlp.yaml)
+
+"${T[@]}" run.name=sgd || fail sgd
+"${T[@]}" run.name=sim sync.rule=dc-asgd-a transport.name=sim sim.order=lognormal || fail sim
+"${M[@]}" run.name=ssgd sync.rule=ssgd || fail ssgd
+until_done sgd-killed KILL "${T[@]}"
+[ "$(hash runs/sgd-killed)" = "$(hash runs/sgd)" ] || fail "sgd after $kills kills: other weights"
+echo "sgd: $kills kills"
+until_done sim-killed KILL "${T[@]}" sync.rule=dc-asgd-a transport.name=sim sim.order=lognormal
+[ "$(hash runs/sim-killed)" = "$(hash runs/sim)" ] || fail "sim after $kills kills: other weights"
+"$TARDIGRAD" -q replay runs/sim-killed || fail "sim after kills: replay"
+echo "sim: $kills kills"
+until_done ssgd-killed KILL "${M[@]}" sync.rule=ssgd
+[ "$(hash runs/ssgd-killed)" = "$(hash runs/ssgd)" ] || fail "ssgd after $kills kills: other weights"
+echo "ssgd: $kills kills"
+until_done async-killed KILL "${M[@]}" sync.rule=dc-asgd-a
+"$TARDIGRAD" -q replay runs/async-killed || fail "asynchronous run after $kills kills: replay"
+echo "mpi: $kills kills"
+# Whatever had been recorded before a kill is still the beginning of the whole.
+for old in async-killed.trace.*; do
+  cmp -s -n $((($(stat -c %s "$old") - 32) / 8 * 8 + 32)) "$old" runs/async-killed/trace.bin ||
+    fail "updates recorded in $old were lost"
+done
+for run in sgd-killed sim-killed ssgd-killed async-killed; do check_files runs/$run; done
+
+# Signals.
+until_done sgd-term TERM "${T[@]}"
+[ "$(hash runs/sgd-term)" = "$(hash runs/sgd)" ] || fail "sgd after SIGTERM: other weights"
+until_done async-usr1 USR1 "${M[@]}" sync.rule=asgd
+"$TARDIGRAD" -q replay runs/async-usr1 || fail "asynchronous run after SIGUSR1: replay"
+"${T[@]}" run.name=stopped train.epochs=1000 & pid=$!
+sleep 2; kill -USR1 $pid; wait $pid; rc=$?
+[ $rc = 75 ] || fail "SIGUSR1: exit $rc, expected 75"
+ls runs/stopped/checkpoints | grep -q '[1-9]' || fail "SIGUSR1: no checkpoint"
+# A run that is complete stays complete.
+before=$(hash runs/sgd)
+"${T[@]}" run.name=sgd resume=auto || fail "resuming a finished run"
+[ "$(hash runs/sgd)" = "$before" ] || fail "a finished run changed"
+# Another number of workers, another model: refused, nothing touched.
+"${T[@]}" run.name=sim sync.rule=dc-asgd-a transport.name=sim sim.workers=3 resume=auto 2>/dev/null && fail "resumed with other workers"
+"${T[@]}" run.name=sgd model.hidden=16 resume=auto 2>/dev/null && fail "resumed another model"
+exit 0
