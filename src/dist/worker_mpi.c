@@ -101,8 +101,7 @@ void tg_mpi_worker_close(tg_comm *c) {
 tg_status tg_mpi_work(tg_comm *c, uint32_t *stop_flags) {
   if (!c->worker) TG_TRY(open_worker(c));
   tg_mpi_worker *k = c->worker;
-  for (;;) {
-    double waiting = tg_clock_s();
+  for (double waiting = tg_clock_s();;) {
     TG_TRY(receive(c));
     if (k->in.kind == TG_MSG_STOP) break;
     double computing = tg_clock_s();
@@ -113,6 +112,7 @@ tg_status tg_mpi_work(tg_comm *c, uint32_t *stop_flags) {
     k->out.sent_s = computed - c->began;
     if (tg_stop_requested()) k->out.flags |= TG_FLAG_PREEMPT;
     TG_TRY(answer(c));
+    waiting = computed;
   }
   *stop_flags = k->in.flags;
   return TG_OK;
