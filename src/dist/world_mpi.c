@@ -15,7 +15,7 @@ static struct {
   double timeout_s;
 } world = {.is = {.size = 1, .local_size = 1}, .timeout_s = 600};
 
-enum { BROADCAST_BYTES = 64 << 20 };
+enum { BROADCAST_BYTES = 16 << 20 };
 
 /* What a rank reports to rank 0. */
 typedef struct report {
