@@ -117,13 +117,13 @@ TG_CHECKED tg_status tg_server_begin(tg_server *server, const tg_msg *in, tg_msg
  * Spans come in any order, each parameter once. OpenMP threads share the span. */
 void tg_server_apply(tg_server *server, tg_span span, float *g);
 
-/* tg_server_end - folds the batch statistics s [ks] (NULL when not applied), completes the event.
+/* tg_server_end - folds the batch statistics [ks] (NULL when not applied), completes the event.
  */
-void tg_server_end(tg_server *server, const float *s, tg_server_event *event);
+void tg_server_end(tg_server *server, const float *stats, tg_server_event *event);
 
 /* tg_server_step - begin, apply over [0,n), end. */
-TG_CHECKED tg_status tg_server_step(tg_server *server, const tg_msg *in, float *g, const float *s,
-                                    tg_msg *reply, tg_server_event *event);
+TG_CHECKED tg_status tg_server_step(tg_server *server, const tg_msg *in, float *g,
+                                    const float *stats, tg_msg *reply, tg_server_event *event);
 
 /* tg_server_preempt - from now on every worker is answered TG_MSG_STOP with TG_FLAG_PREEMPT. Pushes
  * that still arrive are not applied and change nothing: the state saved now is whole, and each
