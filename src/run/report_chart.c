@@ -101,7 +101,10 @@ static void tick_text(FILE *out, const tg_axis *axis, double tick) {
   else if (axis->log)
     fprintf(out, "%.6g", tick);
   else
-    fprintf(out, "%.*f%s", decimals, tick / unit, unit == 1 ? "" : unit == 1e3 ? "k" : "M");
+    fprintf(out, "%.*f%s", decimals, tick / unit,
+            unit == 1 || tick == 0 ? ""
+            : unit == 1e3          ? "k"
+                                   : "M");
 }
 
 static void draw_x_axis(FILE *out, const tg_chart *c) {

@@ -60,7 +60,7 @@ void tg_html_time(FILE *out, double s) {
   if (!isfinite(s))
     fputs(TG_DASH, out);
   else if (s < 599.95)
-    fprintf(out, s < 1 ? "%.3f s" : "%.1f s", s);
+    fprintf(out, s < 10 ? "%.2f s" : "%.1f s", s);
   else if (s < 3599.5)
     fprintf(out, "%.0f min %02.0f s", floor(round(s) / 60), fmod(round(s), 60));
   else
