@@ -106,7 +106,7 @@ static uint64_t server_vectors(const tg_rule *rule, const tg_optimizer *optimize
 }
 
 static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *rule,
-                        const tg_optimizer *optimizer, tg_forecast *f) {
+                        const tg_optimizer *optimizer, uint64_t bare, tg_forecast *f) {
   bool sim = strcmp(c->transport_name, "sim") == 0;
   bool server = rule->scheme == TG_SCHEME_ASYNC;
   tg_net_options options = {.workers = f->workers,
@@ -117,14 +117,14 @@ static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *
   tg_net_memory net;
   TG_TRY(tg_net_estimate(c, &options, &net));
   uint64_t vector = o->graph->n * sizeof(float);
-  uint64_t pieces = (uint64_t)c->run_piece_bytes * 8;
   uint64_t computing = net.activations + net.vectors + net.data;
   f->activations = net.activations;
   f->unplanned = net.unplanned;
   f->base = tg_resident_bytes(false);
   uint64_t served = vector * server_vectors(rule, optimizer, c, f->workers);
   uint64_t replica = vector * (2 + (uint64_t)optimizer->slots);
-  if (server && !sim) f->server = f->base + served + pieces;
+  /* The server opens no device, and holds the initial weights while it copies them. */
+  if (server && !sim) f->server = bare + served + vector;
   f->worker = f->base + computing;
   if (!server)
     f->worker += replica;
@@ -147,8 +147,9 @@ tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f)
   f->push_bytes = (o->graph->n + o->graph->ks) * sizeof(float) + sizeof(tg_msg);
   f->pull_bytes = o->graph->n * sizeof(float) + sizeof(tg_msg);
   f->flops = count_flops(o->graph);
+  uint64_t bare = tg_resident_bytes(false);
   TG_DO(measure_product(c, &f->product_rate));
-  TG_DO(memory(c, o, rule, optimizer, f));
+  TG_DO(memory(c, o, rule, optimizer, bare, f));
   TG_DO(measure_copy(&f->copy_bandwidth));
   /* One pass over w, w_bak and the rule's and optimiser's state, each read and written, and g. */
   double vectors = 1 + 2 * (2.0 + (rule->has_state ? 1 : 0) + optimizer->slots);

@@ -164,8 +164,8 @@ static tg_status handled(void *self, const tg_msg *in, const tg_server_event *ev
 
 static tg_status run_server(tg_replaying *r) {
   tg_server_options server = tg_setup_server(&r->setup);
-  TG_TRY(load_weights(r, 0, r->setup.w0, r->setup.b0));
-  TG_TRY(tg_server_create(&server, r->setup.w0, r->setup.b0, &r->server));
+  TG_TRY(load_weights(r, 0, r->w, r->b));
+  TG_TRY(tg_server_create(&server, r->w, r->b, &r->server));
   tg_comm_options comm = tg_setup_comm(&r->setup, NULL, tg_net_compute(r->net));
   comm.sim.order = TG_ORDER_TRACE;
   comm.sim.records = r->records;

@@ -66,7 +66,7 @@ static tg_status read_order(tg_setup *s) {
   return TG_OK;
 }
 
-static tg_status initial_weights(tg_setup *s) {
+tg_status tg_setup_weights(tg_setup *s) {
   const tg_graph *g = s->outline->graph;
   s->w0 = tg_alloc_aligned(g->n * sizeof(float));
   s->b0 = tg_alloc_aligned(g->k * sizeof(float));
@@ -74,10 +74,15 @@ static tg_status initial_weights(tg_setup *s) {
   return tg_outline_initial(s->outline, s->config, s->w0, s->b0);
 }
 
-void tg_setup_destroy(tg_setup *s) {
-  tg_outline_destroy(s->outline);
+void tg_setup_forget(tg_setup *s) {
   free(s->w0);
   free(s->b0);
+  s->w0 = s->b0 = NULL;
+}
+
+void tg_setup_destroy(tg_setup *s) {
+  tg_outline_destroy(s->outline);
+  tg_setup_forget(s);
   free(s->records);
 }
 
@@ -93,7 +98,7 @@ tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
   if (s->batch > s->outline->train_count / s->workers)
     TG_FAIL(TG_ECONFIG, "train.batch=%u is more than a worker's part of %u samples by %u workers",
             s->batch, s->outline->train_count, s->workers);
-  return initial_weights(s);
+  return TG_OK;
 }
 
 /* ---- options ---- */

@@ -15,15 +15,18 @@ typedef struct tg_setup {
   uint32_t workers;
   uint32_t batch; /* samples per worker and gradient */
   tg_outline *outline;
-  float *w0, *b0;
+  float *w0, *b0;    /* initial weights and statistics, between tg_setup_weights and _forget */
   uint32_t *records; /* sim.order=trace */
   size_t record_count;
 } tg_setup;
 
-/* tg_setup_create - looks names up, counts workers, builds the model's outline and its initial
- * weights. ranks: processes of the job. TG_ECONFIG says what does not fit together. */
+/* tg_setup_create - looks names up, counts workers, builds the model's outline. ranks: processes of
+ * the job. TG_ECONFIG says what does not fit together. */
 TG_CHECKED tg_status tg_setup_create(const tg_config *config, int ranks, tg_setup *out);
 void tg_setup_destroy(tg_setup *setup);
+/* tg_setup_weights - w0 and b0, where a loop is about to copy them; tg_setup_forget frees them. */
+TG_CHECKED tg_status tg_setup_weights(tg_setup *setup);
+void tg_setup_forget(tg_setup *setup);
 
 tg_server_options tg_setup_server(const tg_setup *s);
 tg_sync_options tg_setup_sync(const tg_setup *s);

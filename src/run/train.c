@@ -135,6 +135,14 @@ static tg_status prepare_sync(tg_job *job) {
   return tg_sync_create(&options, job->setup.w0, job->setup.b0, &job->sync);
 }
 
+/* The loop copies the initial weights; nobody else needs them. */
+static tg_status prepare_loop(tg_job *job, bool async) {
+  TG_TRY(tg_setup_weights(&job->setup));
+  TG_TRY(async ? prepare_server(job) : prepare_sync(job));
+  tg_setup_forget(&job->setup);
+  return TG_OK;
+}
+
 static tg_status prepare_comm(tg_job *job) {
   if (job->setup.rule->scheme == TG_SCHEME_LOCAL) return TG_OK;
   tg_compute *compute = job->net ? tg_net_compute(job->net) : NULL;
@@ -154,8 +162,7 @@ static tg_status prepare(tg_job *job) {
   }
   if (leads) TG_TRY(prepare_folder(job));
   if (leads) TG_TRY(open_records(job));
-  if (async && leads) TG_TRY(prepare_server(job));
-  if (!async) TG_TRY(prepare_sync(job));
+  if (leads || !async) TG_TRY(prepare_loop(job, async));
   TG_TRY(prepare_comm(job));
   return leads && job->resumed ? tg_job_restore(job) : TG_OK;
 }
