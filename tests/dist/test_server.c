@@ -8,7 +8,7 @@
 
 /* ---- against the reference ---- */
 
-enum { PARAMETERS = 61, PUSHES = 600 };
+enum { PARAMETERS = 61, PUSHES = 400 };
 
 typedef struct variant {
   const char *rule;
@@ -97,7 +97,7 @@ static void answer_all(cluster *c, ref_double *d, ref_float *f, ref_double *step
 }
 
 static void compare(const variant *v, int optimizer, uint32_t workers, float weight_decay) {
-  tg_schedule_step drops[] = {{200, 0.5}, {400, 0.1}};
+  tg_schedule_step drops[] = {{150, 0.5}, {300, 0.1}};
   tg_server_options o =
       cluster_options(v->rule, optimizers[optimizer], workers, PARAMETERS, PUSHES);
   o.schedule = (tg_schedule){.lr = 0.05, .steps = drops, .count = 2, .warmup_epochs = 50};
@@ -209,8 +209,8 @@ static void run_to(tg_server_options *o, uint64_t seed, float *w) {
 START_TEST(one_worker_is_sgd) {
   const char *rules[] = {"asgd", "dc-asgd-c", "dc-asgd-a"};
   for (int k = 0; k < 3; k++) {
-    tg_server_options o = cluster_options("sgd", optimizers[k], 1, 1500, 300);
-    float expected[1500], w[1500];
+    tg_server_options o = cluster_options("sgd", optimizers[k], 1, 1100, 80);
+    float expected[1100], w[1100];
     o.hyper.weight_decay = 1e-3f;
     run_to(&o, 1, expected);
     for (int i = 0; i < 3; i++) {
@@ -226,8 +226,8 @@ END_TEST
 START_TEST(lambda_zero_is_asgd) {
   const char *rules[] = {"dc-asgd-c", "dc-asgd-a"};
   for (int k = 0; k < 3; k++) {
-    tg_server_options o = cluster_options("asgd", optimizers[k], 5, 1500, 300);
-    float expected[1500], w[1500];
+    tg_server_options o = cluster_options("asgd", optimizers[k], 5, 1100, 80);
+    float expected[1100], w[1100];
     run_to(&o, 2, expected);
     for (int i = 0; i < 2; i++) {
       ck_assert_int_eq(tg_rule_find(rules[i], &o.rule), TG_OK);
