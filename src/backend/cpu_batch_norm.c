@@ -50,6 +50,9 @@ static tg_status prepare(tg_exec *e) {
   n->relu = e->fuse_relu;
   n->threads = omp_get_max_threads();
   n->count = (int64_t)tg_shape_count(&e->y->shape) / n->walk.channels;
+  /* The unbiased variance of one number does not exist; PyTorch refuses it too. */
+  if (e->train && n->count < 2)
+    TG_FAIL(TG_ECONFIG, "%s: one number per channel has no variance to train with", e->node->name);
   n->epsilon = a->epsilon;
   b->layout.data_type = tg_cpu_dtype(e->y->dtype);
   tg_cpu_place(e->y, &b->layout);

@@ -1,6 +1,7 @@
 /* net.c - a model on a device with its data. */
 #include "tardigrad/net.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -250,6 +251,13 @@ static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const f
   return TG_OK;
 }
 
+/* A ReLU and a maximum can hide what is not a number, so the weights themselves are looked at. */
+static bool all_finite(const float *w, size_t n) {
+  bool finite = true;
+  for (size_t i = 0; i < n; i++) finite &= isfinite(w[i]) != 0;
+  return finite;
+}
+
 static tg_status evaluate(tg_compute *c, const float *w, const float *b, double *loss_sum,
                           uint64_t *correct, uint32_t *samples) {
   tg_net *net = c->self;
@@ -267,6 +275,7 @@ static tg_status evaluate(tg_compute *c, const float *w, const float *b, double 
     *loss_sum += loss.sum;
     *correct += loss.correct;
   }
+  if (!all_finite(w, c->n)) *loss_sum = NAN;
   return TG_OK;
 }
 
