@@ -93,7 +93,7 @@ static size_t ticks_of(const tg_axis *axis, double tick[MAX_TICKS]) {
 
 static void tick_text(FILE *out, const tg_axis *axis, double tick) {
   bool powers = axis->log && axis->step > 0 && (axis->lo < 0.005 || axis->hi > 20000);
-  double unit = !axis->log && axis->hi >= 1e5 ? axis->hi >= 1e8 ? 1e6 : 1e3 : 1;
+  double unit = !axis->log && axis->hi >= 1e4 ? axis->hi >= 1e8 ? 1e6 : 1e3 : 1;
   int decimals = (int)fmax(0, -floor(log10(axis->step / unit) + 1e-9));
   if (powers)
     fprintf(out, "10<tspan dy=\"-4\" font-size=\"9\">%s%.0f</tspan>",
@@ -192,8 +192,11 @@ static void draw_markers(FILE *out, const tg_chart *c, const tg_series *s) {
 
 /* x[i] is the left edge of bar i; the last x closes the last bar. */
 static void draw_steps(FILE *out, const tg_chart *c, const tg_series *s) {
-  fprintf(out, "<path class=\"bars%s\"%s d=\"M%.1f %.1f", c->count == 1 ? " alone" : "",
-          dashes(s->look), across(c, s->x[0]), down(c, 0));
+  /* Under outlines that agree, the earlier ones show as broader lines. */
+  double under = (double)(c->series + c->count - 1 - s);
+  fprintf(out, "<path class=\"bars%s\" stroke-width=\"%.1f\"%s d=\"M%.1f %.1f",
+          c->count == 1 ? " alone" : "", 1.8 + fmin(3.6, 1.2 * under), dashes(s->look),
+          across(c, s->x[0]), down(c, 0));
   for (size_t i = 0; i + 1 < s->count; i++)
     fprintf(out, "V%.1fH%.1f", down(c, s->y[i]), across(c, s->x[i + 1]));
   fprintf(out, "V%.1f\"><title>", down(c, 0));
@@ -211,6 +214,19 @@ static void draw_series(FILE *out, const tg_chart *c, const tg_series *s) {
     draw_markers(out, c, s);
   }
   fputs("</g>\n", out);
+}
+
+/* What lies beyond the axes is not seen; a marker on them is. */
+static void draw_all(FILE *out, const tg_chart *c) {
+  enum {
+    ROOM = 6,
+    WIDE = WIDTH - LEFT - RIGHT + 2 * ROOM,
+    HIGH = HEIGHT - TOP - BOTTOM + 2 * ROOM
+  };
+  fprintf(out, "<svg x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" viewBox=\"%d %d %d %d\">\n",
+          LEFT - ROOM, TOP - ROOM, WIDE, HIGH, LEFT - ROOM, TOP - ROOM, WIDE, HIGH);
+  for (size_t i = 0; i < c->count; i++) draw_series(out, c, &c->series[i]);
+  fputs("</svg>\n", out);
 }
 
 /* ---- the figure ---- */
@@ -247,18 +263,16 @@ static void draw_legend(FILE *out, const tg_chart *c) {
 
 void tg_chart_draw(FILE *out, const tg_chart *c) {
   fprintf(out, "<figure id=\"%s\"><h3>%s</h3>\n", c->id, c->title);
-  if (c->count == 0) {
-    fprintf(out, "<p class=\"none\">%s</p></figure>\n", c->note);
-    return;
-  }
   draw_legend(out, c);
   fprintf(out, "<svg class=\"chart\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n",
           WIDTH, HEIGHT, c->title);
   draw_y_axis(out, c);
   draw_x_axis(out, c);
-  for (size_t i = 0; i < c->count; i++) draw_series(out, c, &c->series[i]);
+  draw_all(out, c);
   fprintf(out, "<path class=\"axis\" d=\"M%d %dV%dH%d\"/>\n</svg>\n", LEFT, TOP, HEIGHT - BOTTOM,
           WIDTH - RIGHT);
-  if (c->note) fprintf(out, "<figcaption>%s</figcaption>\n", c->note);
+  if (c->note || c->cut)
+    fprintf(out, "<figcaption>%s%s</figcaption>\n", c->note ? c->note : "",
+            c->cut ? " A curve that leaves the drawing is of a run that diverged." : "");
   fputs("</figure>\n", out);
 }

@@ -54,7 +54,7 @@ typedef struct figure {
 static const figure figures[] = {
     {.id = "error-epochs",
      .title = "Test error over epochs",
-     .none = "No run has been evaluated.",
+     .none = "no run has been evaluated",
      .x_label = "effective epochs",
      .y_label = "test error (%)",
      .x = epoch_of,
@@ -63,7 +63,7 @@ static const figure figures[] = {
     {.id = "error-wall",
      .title = "Test error over wall time",
      .note = "Time of the whole job, evaluations included.",
-     .none = "No run has been evaluated.",
+     .none = "no run has been evaluated",
      .x_label = "wall time",
      .y_label = "test error (%)",
      .x = wall_of,
@@ -73,7 +73,7 @@ static const figure figures[] = {
     {.id = "error-virtual",
      .title = "Test error over virtual time",
      .note = "The simulator&#39;s clock: what the workers would have taken side by side.",
-     .none = "No run in the simulator has been evaluated.",
+     .none = "no run in the simulator has been evaluated",
      .x_label = "virtual time",
      .y_label = "test error (%)",
      .x = virtual_of,
@@ -84,7 +84,7 @@ static const figure figures[] = {
     {.id = "loss-epochs",
      .title = "Training loss over epochs",
      .note = "Mean over the batches of each train line, at the weights they were computed with.",
-     .none = "No run has recorded a training loss.",
+     .none = "no run has recorded a training loss",
      .x_label = "effective epochs",
      .y_label = "training loss",
      .x = epoch_of,
@@ -94,7 +94,7 @@ static const figure figures[] = {
     {.id = "images-wall",
      .title = "Throughput over wall time",
      .note = "All workers together, mean of each train line, evaluations included.",
-     .none = "No run has recorded its throughput.",
+     .none = "no run has recorded its throughput",
      .x_label = "wall time",
      .y_label = "images per second",
      .x = wall_of,
@@ -107,7 +107,7 @@ static const figure figures[] = {
      .title = "Size of the correction",
      .note = "r = |correction| / |gradient|, mean of each train line, of runs whose rule corrects "
              "late gradients.",
-     .none = "No run corrects late gradients and has recorded by how much.",
+     .none = "no run corrects late gradients and has recorded by how much",
      .x_label = "effective epochs",
      .y_label = "correction ratio r",
      .x = epoch_of,
@@ -117,6 +117,8 @@ static const figure figures[] = {
      .limit_text = "r = 0.01: below, no different from ASGD but by chance",
      .wanted = tg_report_corrects},
 };
+
+enum { FIGURES = sizeof figures / sizeof *figures };
 
 /* ---- series ---- */
 
@@ -206,8 +208,31 @@ static void choose_unit(tg_chart *c, char label[64]) {
     for (size_t k = 0; k < c->series[i].count; k++) c->series[i].x[k] /= unit;
 }
 
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Of all values drawn; NAN without any, or without memory for them. */
+static double median_of(const tg_series *series, size_t count) {
+  size_t n = 0;
+  double *value = calloc(count * MAX_POINTS + 1, sizeof *value);
+  for (size_t i = 0; value && i < count; i++)
+    for (size_t k = 0; k < series[i].count; k++)
+      if (isfinite(series[i].y[k])) value[n++] = series[i].y[k];
+  if (n) qsort(value, n, sizeof *value, ascending);
+  double median = n ? value[n / 2] : NAN;
+  free(value);
+  return median;
+}
+
 static void fit_axes(tg_chart *c, const figure *f, double epochs) {
   range x = range_of(c->series, c->count, false), y = range_of(c->series, c->count, true);
+  /* One run that diverged must not flatten the curves of those that did not. Losses and ratios
+   * up to 100 are a matter of course. */
+  double most = 100 * fmax(1, median_of(c->series, c->count));
+  c->cut = y.lo >= 0 && y.hi > most;
+  if (c->cut) y.hi = most;
   tg_axis_span(&c->x, 0, f->time ? x.hi : fmax(x.hi, epochs));
   if (!isnan(c->limit)) {
     c->y.log = true;
@@ -219,6 +244,18 @@ static void fit_axes(tg_chart *c, const figure *f, double epochs) {
     c->y.log = y.lo > 0 && y.hi > 5 * y.lo;
     tg_axis_fit(&c->y, y.lo, y.hi);
   }
+}
+
+static const tg_report_points *points_of(const figure *f, const tg_report_run *run) {
+  const tg_report_points *points = f->train ? &run->train : &run->eval;
+  bool wanted = (!f->wanted || f->wanted(run)) && has_points(f, points);
+  return wanted ? points : NULL;
+}
+
+static bool is_empty(const figure *f, const tg_report_run *runs, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (points_of(f, &runs[i])) return false;
+  return true;
 }
 
 static tg_status draw(FILE *out, const figure *f, const tg_report_run *runs, size_t count) {
@@ -235,19 +272,15 @@ static tg_status draw(FILE *out, const figure *f, const tg_report_run *runs, siz
   c.series = calloc(count, sizeof *c.series);
   if (!c.series) TG_FAIL(TG_ERUNTIME, "no memory for a figure of %zu runs", count);
   for (size_t i = 0; i < count; i++) {
-    const tg_report_points *points = f->train ? &runs[i].train : &runs[i].eval;
-    if ((f->wanted && !f->wanted(&runs[i])) || !has_points(f, points)) continue;
+    const tg_report_points *points = points_of(f, &runs[i]);
+    if (!points) continue;
     TG_DO(series_create(&runs[i], MAX_POINTS, &c.series[c.count++]));
     fill_series(f, points, &c.series[c.count - 1]);
     epochs = fmax(epochs, runs[i].last.epoch);
   }
-  if (c.count == 0) {
-    c.note = f->none;
-  } else {
-    count_members(c.series, c.count);
-    if (f->time) choose_unit(&c, label);
-    fit_axes(&c, f, epochs);
-  }
+  count_members(c.series, c.count);
+  if (f->time) choose_unit(&c, label);
+  fit_axes(&c, f, epochs);
   tg_chart_draw(out, &c);
 done:
   series_free(c.series, count);
@@ -301,32 +334,40 @@ static tg_status draw_staleness(FILE *out, const tg_report_run *runs, size_t cou
     TG_DO(series_create(&runs[i], bars, &c.series[c.count++]));
     fill_bars(&runs[i], bars, width, &c.series[c.count - 1]);
   }
-  if (c.count == 0) {
-    c.note = "No finished run has applied a late gradient.";
-  } else {
-    count_members(c.series, c.count);
-    snprintf(label, sizeof label, "share of updates (%%), %zu to a bar", width);
-    if (width > 1) c.y.label = label;
-    tg_axis_span(&c.x, -0.5, (double)(bars * width) - 0.5);
-    c.x.step = bars * width <= 16 ? 1 : c.x.step;
-    tg_axis_fit(&c.y, 0, range_of(c.series, c.count, true).hi);
-  }
+  count_members(c.series, c.count);
+  snprintf(label, sizeof label, "share of updates (%%), %zu to a bar", width);
+  if (width > 1) c.y.label = label;
+  tg_axis_span(&c.x, -0.5, (double)(bars * width) - 0.5);
+  c.x.step = bars * width <= 16 ? 1 : c.x.step;
+  tg_axis_fit(&c.y, 0, range_of(c.series, c.count, true).hi);
   tg_chart_draw(out, &c);
 done:
   series_free(c.series, count);
   return status;
 }
 
+/* ---- all of them ---- */
+
 tg_status tg_report_figures(FILE *out, const tg_report_run *runs, size_t count) {
-  bool simulated = false;
-  for (size_t i = 0; i < count; i++) simulated |= runs_in_simulator(&runs[i]);
-  fputs("<h2>Figures</h2>\n<div class=\"figures\">\n", out);
-  for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
-    if (figures[i].wanted == runs_in_simulator && !simulated) continue;
-    /* Staleness stands beside what corrects it. */
-    if (figures[i].wanted == tg_report_corrects) TG_TRY(draw_staleness(out, runs, count));
-    TG_TRY(draw(out, &figures[i], runs, count));
+  bool simulated = false, late = false;
+  for (size_t i = 0; i < count; i++) {
+    simulated |= runs_in_simulator(&runs[i]);
+    late |= was_late(&runs[i]);
   }
-  fputs("</div>\n", out);
+  fputs("<h2>Figures</h2>\n<div class=\"figures\">\n", out);
+  for (size_t i = 0; i < FIGURES; i++) {
+    const figure *f = &figures[i];
+    /* Staleness stands beside what corrects it. */
+    if (f->wanted == tg_report_corrects && late) TG_TRY(draw_staleness(out, runs, count));
+    if (!is_empty(f, runs, count)) TG_TRY(draw(out, f, runs, count));
+  }
+  fputs("</div>\n<p class=\"none\">", out);
+  for (size_t i = 0; i < FIGURES; i++) {
+    const figure *f = &figures[i];
+    if (f->wanted == runs_in_simulator && !simulated) continue;
+    if (is_empty(f, runs, count)) fprintf(out, "%s: not drawn, %s.<br/>\n", f->title, f->none);
+  }
+  if (!late) fputs("Staleness: not drawn, no finished run has applied a late gradient.\n", out);
+  fputs("</p>\n", out);
   return TG_OK;
 }

@@ -180,11 +180,13 @@ static void spread_row(FILE *out, const tg_report_run *first, const spread *s) {
   tg_html_text(out, first->name);
   fprintf(out, " <small>and %zu more</small></th><td>%zu</td><td>", first->group_size - 1,
           s->count);
-  tg_html_real(out, "%.2f", s->count ? s->sum / n : NAN);
-  tg_html_real(out, " &#177; %.2f %%", s->count > 1 ? sqrt(s->squares / (n - 1)) : NAN);
+  tg_html_real(out, "%.2f %%", s->count ? s->sum / n : NAN);
   fputs("</td><td>", out);
-  tg_html_real(out, "%.2f", s->count ? s->least : NAN);
-  tg_html_real(out, " to %.2f %%", s->count ? s->most : NAN);
+  tg_html_real(out, "%.2f", s->count > 1 ? sqrt(s->squares / (n - 1)) : NAN);
+  fputs("</td><td>", out);
+  tg_html_real(out, "%.2f %%", s->least);
+  fputs("</td><td>", out);
+  tg_html_real(out, "%.2f %%", s->most);
   fputs("</td><td>", out);
   tg_html_time(out, s->count ? s->wall / n : NAN);
   fputs("</td></tr>\n", out);
@@ -198,11 +200,11 @@ void tg_report_spread(FILE *out, const tg_report_run *runs, size_t count) {
     seen = runs[i].group + 1;
     if (runs[i].group_size < 2) continue;
     if (!any)
-      fputs("<h2>Spread</h2>\n<p>Runs that differ in their seeds alone: mean and standard "
-            "deviation over those that finished.</p>\n<div "
-            "class=\"wide\"><table>\n<thead><tr><td></td>"
-            "<th scope=\"col\">Finished runs</th><th scope=\"col\">Test error, final</th>"
-            "<th scope=\"col\">Range</th><th scope=\"col\">Wall time, mean</th></tr></thead>\n"
+      fputs("<h2>Spread</h2>\n<p>Test error, final, of runs that differ in their seeds alone and "
+            "have finished.</p>\n<div class=\"wide\"><table class=\"num\">\n<thead><tr><td></td>"
+            "<th scope=\"col\">Runs</th><th scope=\"col\">Mean</th>"
+            "<th scope=\"col\">Standard deviation</th><th scope=\"col\">Lowest</th>"
+            "<th scope=\"col\">Highest</th><th scope=\"col\">Wall time, mean</th></tr></thead>\n"
             "<tbody>\n",
             out);
     any = true;

@@ -120,6 +120,7 @@ typedef struct tg_chart {
   tg_axis x, y;
   tg_series *series;
   size_t count;
+  bool cut;               /* values lie above the y axis */
   bool steps;             /* outlines of bars, filled; otherwise lines, marked where they are few */
   double limit;           /* a horizontal line, or NAN */
   const char *limit_text; /* and its label */

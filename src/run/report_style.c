@@ -42,6 +42,7 @@ static const char tables[] =
     "tbody th{font-weight:400;min-width:150px}td{min-width:96px}"
     ".part th{padding-top:16px;font-weight:600;border-bottom:1px solid var(--line)}"
     ".num td{text-align:right}.num thead th+th{text-align:right}"
+    ".runs{table-layout:fixed;width:100%}.runs td{min-width:0;overflow-wrap:anywhere}"
     "em{color:var(--warn);font-style:normal;font-weight:400}\n";
 
 static const char figures[] =
@@ -58,7 +59,7 @@ static const char figures[] =
     ".limit{stroke:var(--warn);stroke-dasharray:5 4}\n"
     ".line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round}"
     ".mark{fill:var(--c);stroke:var(--page);stroke-width:.6}"
-    ".bars{fill:none;stroke:var(--c);stroke-width:1.8}.alone{fill:var(--c);fill-opacity:.15}\n";
+    ".bars{fill:none;stroke:var(--c)}.alone{fill:var(--c);fill-opacity:.15}\n";
 
 static const char paper[] =
     "@media print{:root{color-scheme:light;--ink:#000;--soft:#444;--line:#999;--grid:#ddd;"
@@ -66,7 +67,9 @@ static const char paper[] =
     "--c3:#b8548f;--c4:#d99000;--c5:#56b4e9;--c6:#000}"
     "body{font-size:11pt}main{max-width:none;padding:0}.wide{overflow:visible}"
     "table{font-size:8.5pt}th,td{padding-right:8px;min-width:0}tr{break-inside:avoid}"
-    ".figures{display:block;columns:2}figure{display:block;margin-bottom:16px}h2{break-after:avoid}"
+    ".runs{min-width:0!important;max-width:none!important}.figures{display:block;columns:2}figure{"
+    "display:block;margin-"
+    "bottom:16px}h2{break-after:avoid}"
     "*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}\n";
 
 void tg_report_style(FILE *out) {

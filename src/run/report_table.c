@@ -187,22 +187,22 @@ static void cell_memory(const sheet *s, const tg_report_run *r) {
 /* ---- how late ---- */
 
 /* The last bin of a full histogram holds everything from there on. */
-static const char *at_least(const tg_report_run *r, double value) {
-  return r->bins == TG_STALENESS_BINS && value >= TG_STALENESS_BINS - 1 ? "\xE2\x89\xA5 " : "";
+static const char *at_least(double value) {
+  return value >= TG_STALENESS_BINS - 1 ? "\xE2\x89\xA5 " : "";
 }
 
 static void cell_staleness_mean(const sheet *s, const tg_report_run *r) {
-  if (!isnan(r->staleness_mean)) fputs(at_least(r, r->staleness_max), s->out);
+  if (!isnan(r->staleness_mean)) fputs(at_least(r->staleness_max), s->out);
   tg_html_real(s->out, "%.2f", r->staleness_mean);
 }
 
 static void cell_staleness_p99(const sheet *s, const tg_report_run *r) {
-  fputs(at_least(r, r->staleness_p99), s->out);
+  fputs(at_least(r->staleness_p99), s->out);
   tg_html_count(s->out, r->staleness_p99);
 }
 
 static void cell_staleness_max(const sheet *s, const tg_report_run *r) {
-  fputs(at_least(r, r->staleness_max), s->out);
+  fputs(at_least(r->staleness_max), s->out);
   tg_html_count(s->out, r->staleness_max);
 }
 
@@ -376,7 +376,10 @@ void tg_report_tables(FILE *out, const tg_report_run *runs, size_t count) {
   sheet s = {out, runs, count, tg_report_target(runs, count)};
   for (size_t lo = 0; lo < count; lo += COLUMNS) {
     size_t columns = count - lo < COLUMNS ? count - lo : COLUMNS;
-    fputs("<div class=\"wide\"><table>\n", out);
+    fprintf(
+        out,
+        "<div class=\"wide\"><table class=\"runs\" style=\"min-width:%zupx;max-width:%zupx\">\n",
+        180 + 110 * columns, 260 + 300 * columns);
     head(out, runs + lo, columns);
     fputs("<tbody>\n", out);
     for (size_t i = 0; i < ROWS; i++)

@@ -380,8 +380,8 @@ END_TEST
 START_TEST(an_empty_run_is_a_page_too) {
   char *run = make_run("empty", "", "");
   char *page = report((const char *const *)&run, 1);
-  expect_text(page, "No run has been evaluated.");
-  expect_text(page, "No finished run has applied a late gradient.");
+  expect_text(page, "Test error over epochs: not drawn, no run has been evaluated.");
+  expect_text(page, "Staleness: not drawn, no finished run has applied a late gradient.");
   expect_no_text(page, "class=\"chart\"");
   free(page);
   free(run);
@@ -419,10 +419,12 @@ START_TEST(one_seed_has_no_spread_and_several_have) {
   static const double errors[] = {10, 11, 12.5};
   char *runs[4];
   for (int i = 0; i < 4; i++) {
-    char name[16], config[128], metrics[512];
+    char name[16], config[256], metrics[512];
     snprintf(name, sizeof name, "s%d", i);
-    snprintf(config, sizeof config, "run: {name: s%d, seed: %d}\nsync: {rule: %s}\n", i, i,
-             i < 3 ? "asgd" : "ssgd");
+    snprintf(config, sizeof config,
+             "run: {name: s%d, seed: %d}\nsim: {seed: %d}\n"
+             "transport: {name: sim}\nsync: {rule: %s}\n",
+             i, i, i, i < 3 ? "asgd" : "ssgd");
     snprintf(metrics, sizeof metrics,
              "{\"kind\": \"start\", \"workers\": 4}\n"
              "{\"kind\": \"eval\", \"update\": 5, \"epoch\": 1, \"error\": %g}\n"
@@ -439,7 +441,7 @@ START_TEST(one_seed_has_no_spread_and_several_have) {
   page = report((const char *const *)runs, 4);
   expect_text(page, "No other seed: for 1 of the 4 runs no spread is known.");
   /* 33.5/3; sqrt(((1.1667)^2 + (0.1667)^2 + (1.3333)^2)/2) */
-  expect_text(page, "<td>3</td><td>11.17 &#177; 1.26 %</td><td>10.00 to 12.50 %</td>"
+  expect_text(page, "<td>3</td><td>11.17 %</td><td>1.26</td><td>10.00 %</td><td>12.50 %</td>"
                     "<td>20.0 s</td>");
   free(page);
   for (int i = 0; i < 4; i++) free(runs[i]);
@@ -527,6 +529,28 @@ START_TEST(axes_hold_their_data) {
     tg_axis_fit(&axis, lo, hi);
     check_axis(&axis, lo, hi);
   }
+}
+END_TEST
+
+START_TEST(a_run_that_diverged_does_not_flatten_the_others) {
+  static const char diverged[] = "A curve that leaves the drawing is of a run that diverged.";
+  char fine[8192] = "", wild[256];
+  for (int i = 1; i <= 40; i++)
+    snprintf(fine + strlen(fine), 200,
+             "{\"kind\": \"train\", \"update\": %d, \"epoch\": %d, \"loss\": %g, "
+             "\"correction_ratio\": %g}\n",
+             i, i, 50 * exp(-0.3 * i), exp(-0.5 * i));
+  snprintf(wild, sizeof wild, "{\"kind\": \"train\", \"epoch\": 1, \"loss\": 1e20}\n");
+  char *runs[] = {make_run("fine", late_config, fine), make_run("wild", late_config, wild)};
+  char *page = report((const char *const *)runs, 1);
+  expect_no_text(page, diverged); /* falling a millionfold is what a loss should do */
+  free(page);
+  page = report((const char *const *)runs, 2);
+  expect_text(page, diverged);
+  expect_no_text(page, "<tspan dy=\"-4\" font-size=\"9\">20</tspan>");
+  free(page);
+  free(runs[0]);
+  free(runs[1]);
 }
 END_TEST
 
@@ -734,6 +758,7 @@ int main(void) {
   tcase_add_test(pages, the_target_is_what_all_runs_reach);
   tcase_add_test(pages, a_full_last_bin_is_a_bound);
   tcase_add_test(pages, axes_hold_their_data);
+  tcase_add_test(pages, a_run_that_diverged_does_not_flatten_the_others);
   tcase_add_test(pages, any_run_makes_a_whole_page);
   tcase_add_test(pages, two_folders_of_one_name_are_told_apart);
   tcase_add_test(wrong, malformed_metrics_are_told_with_file_and_line);
