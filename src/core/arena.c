@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 typedef struct chunk {
   struct chunk *next;
@@ -60,10 +61,17 @@ char *tg_arena_printf(tg_arena *arena, const char *format, ...) {
   return p;
 }
 
+/* From this size on memory is asked for in huge pages: a pass over vectors of 25 M parameters took
+ * 1.1 to 1.4 times as long with small ones. */
+enum { HUGE_FROM = 4 << 20, HUGE_PAGE = 2 << 20 };
+
 void *tg_alloc_aligned(size_t bytes) {
   if (bytes > SIZE_MAX / 2) return NULL;
+  size_t alignment = bytes >= HUGE_FROM ? HUGE_PAGE : TG_ALIGNMENT;
   size_t size = (bytes + TG_ALIGNMENT) & ~(size_t)(TG_ALIGNMENT - 1);
-  void *p = aligned_alloc(TG_ALIGNMENT, size);
-  if (p) memset(p, 0, size);
+  void *p = NULL;
+  if (posix_memalign(&p, alignment, size) != 0) return NULL;
+  if (bytes >= HUGE_FROM) (void)madvise(p, size, MADV_HUGEPAGE); /* only advice */
+  memset(p, 0, size);
   return p;
 }
