@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """peer_pytorch.py - the same training step in PyTorch on the CPU, beside ours.
 
-    python3 bench/peer_pytorch.py [--ours build/bench/bench_step] [--compile] [--rounds 7]
+    python3 bench/peer_pytorch.py [build/bench/bench_step] [--compile] [--rounds 7]
 
 ResNet-20 (tests/golden/networks.py), CIFAR-10's shape, batch 128, forward + backward + SGD update,
 all cores: float32 in NCHW and channels-last, bfloat16 autocast channels-last, with --compile also
@@ -9,7 +9,7 @@ through torch.compile. Every round runs each of them once, one after the other, 
 what else the machine does meets all alike; the figure is the median over rounds. One JSON object a
 line; then the ratios ours/PyTorch in images per second, per variant and against the fastest.
 
---ours is a command that prints JSON lines with "precision", "images_per_s" and "step_ms".
+Ours is a command that prints JSON lines with "precision", "images_per_s" and "step_ms".
 Needs torch; PyTorch is a peer here, nothing of TardiGrad depends on it."""
 
 import argparse
@@ -72,25 +72,25 @@ def run_ours(command, collected):
             collected.setdefault(record["precision"], []).append(record["step_ms"])
 
 
+def say(**record):
+    print(json.dumps({"bench": "peer"} | record), flush=True)
+
+
 def report(what, precision, times, batch, **more):
-    step_ms = statistics.median(times)
-    record = dict(what=what, precision=precision, images_per_s=round(1e3 * batch / step_ms, 1),
-                  step_ms=round(step_ms, 3), fastest_ms=round(min(times), 3), rounds=len(times))  # fmt: skip
-    print(json.dumps(record | more), flush=True)
-    return step_ms
+    ms = statistics.median(times)
+    speed = dict(images_per_s=round(1e3 * batch / ms, 1), step_ms=round(ms, 3))
+    more |= dict(fastest_ms=round(min(times), 3), rounds=len(times))
+    say(what=what, precision=precision, **speed, **more)
+    return ms
 
 
 def ratios(ours, peers):
     """ours {precision: ms}, peers [(name, precision, ms)]."""
     for precision, ms in ours.items():
         same = [(name, peer) for name, p, peer in peers if p == precision]
-        for name, peer in same:
-            print(json.dumps(dict(what="ratio", precision=precision, peer=name,
-                                  ours_over_peer=round(peer / ms, 3))))  # fmt: skip
-        if same:
-            best = min(same, key=lambda item: item[1])
-            print(json.dumps(dict(what="ratio", precision=precision, peer="fastest: " + best[0],
-                                  ours_over_peer=round(best[1] / ms, 3))))  # fmt: skip
+        fastest = min(same, key=lambda item: item[1])
+        for name, peer in [*same, ("fastest: " + fastest[0], fastest[1])]:
+            say(what="ratio", precision=precision, peer=name, ours_over_peer=round(peer / ms, 3))
 
 
 def variants(batch, compiled):
@@ -105,7 +105,7 @@ def variants(batch, compiled):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ours", metavar="COMMAND", help="our benchmark, run once a round")
+    parser.add_argument("ours", metavar="COMMAND", nargs="?", help="our benchmark, once a round")
     parser.add_argument("--compile", action="store_true", help="torch.compile as well")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=10, help="steps a round")
