@@ -247,6 +247,7 @@ static void measure(const char *model, int64_t batch, int rounds, tg_dtype preci
   double *step = calloc((size_t)rounds * 2, sizeof *step), *convs = step + rounds;
   if (!step) die("memory");
   trainer_open(&t, model, batch, precision);
+  if (t.device->backend->precision(t.device, precision) != precision) goto done;
   bare_open(&b, t.graph, precision);
   for (int i = -WARM_UP; i < rounds; i++) {
     double ours = trainer_step(&t), theirs = bare_step(&b);
@@ -261,6 +262,7 @@ static void measure(const char *model, int64_t batch, int rounds, tg_dtype preci
          model, (long long)batch, precision == TG_BF16 ? "bf16" : "fp32",
          (double)batch / ours * 1e3, ours, theirs, ours / theirs, omp_get_max_threads());
   fflush(stdout);
+done:
   free(step);
   trainer_close(&t);
 }

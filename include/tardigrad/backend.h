@@ -96,6 +96,10 @@ typedef struct tg_backend {
   tg_status (*add_f32)(tg_device *d, size_t n, float *dst, const float *src);
   /* Plain-order float32 copy of a tensor's data into host memory. */
   tg_status (*read)(tg_device *d, const tg_tensor *t, float *host);
+  /* precision - the type that values between ops get where `wanted` was asked for: another one if
+   * the device cannot compute with it. Warns, once a device, of that and of slowness. NULL: as
+   * wanted. */
+  tg_dtype (*precision)(tg_device *d, tg_dtype wanted);
   const tg_kernel *const *kernel; /* [TG_OP_COUNT] */
   /* One line about this device: name, instruction set, threads. */
   const char *(*describe)(tg_device *d);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "tardigrad/arena.h"
+#include "tardigrad/log.h"
 
 const tg_kernel *const tg_cpu_kernels[TG_OP_COUNT] = {
 #define TG_OP(name) &tg_cpu_kernel_##name,
@@ -31,6 +32,23 @@ static const char *isa_name(void) {
   default:
     return "unknown instruction set";
   }
+}
+
+static bool has_isa(dnnl_cpu_isa_t isa) {
+  return ((unsigned)dnnl_get_effective_cpu_isa() & (unsigned)isa) == (unsigned)isa;
+}
+
+/* oneDNN computes with bf16 from AVX-512 on, and fast where there are instructions for it. */
+tg_dtype tg_cpu_precision(tg_device *device, tg_dtype wanted) {
+  tg_cpu_device *d = (tg_cpu_device *)device;
+  if (wanted != TG_BF16 || has_isa(dnnl_cpu_isa_avx512_core_bf16)) return wanted;
+  bool emulated = has_isa(dnnl_cpu_isa_avx512_core);
+  if (!d->warned)
+    tg_warn(emulated ? "bf16: this processor (%s) has no instructions for it; slower than fp32"
+                     : "bf16: oneDNN cannot compute with it on this processor (%s); using fp32",
+            isa_name());
+  d->warned = true;
+  return emulated ? TG_BF16 : TG_F32;
 }
 
 static void describe(tg_cpu_device *d) {
@@ -153,6 +171,7 @@ const tg_backend tg_backend_cpu = {.name = "cpu",
                                    .add = tg_cpu_add,
                                    .add_f32 = tg_cpu_add_f32,
                                    .read = tg_cpu_read,
+                                   .precision = tg_cpu_precision,
                                    .kernel = tg_cpu_kernels,
                                    .describe = tg_cpu_describe,
                                    .preference = 1};

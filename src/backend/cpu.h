@@ -19,6 +19,7 @@ typedef struct tg_cpu_device {
   tg_device base;
   dnnl_engine_t engine;
   dnnl_stream_t stream;
+  bool warned; /* of its precision */
   char description[160];
 } tg_cpu_device;
 
@@ -41,6 +42,7 @@ tg_status tg_cpu_sync(tg_device *d);
 tg_status tg_cpu_add(tg_device *d, const tg_tensor *like, void *dst, const void *src);
 tg_status tg_cpu_add_f32(tg_device *d, size_t n, float *dst, const float *src);
 tg_status tg_cpu_read(tg_device *d, const tg_tensor *t, float *host);
+tg_dtype tg_cpu_precision(tg_device *d, tg_dtype wanted);
 const char *tg_cpu_describe(tg_device *d);
 
 static inline const tg_cpu_device *tg_cpu(const tg_device *d) {

@@ -83,6 +83,7 @@ static tg_status prepare(tg_exec *e) {
     TG_TRY(tg_cpu_copy_create(&k->pass[j], e->device, &k->layout, &x[j]));
     k->same[j] = !tg_cpu_copy_needed(&k->pass[j]);
     if (k->same[j] && !e->fuse_relu) e->dx_alias[j] = TG_ALIAS_DY;
+    if (k->same[j] && e->fuse_relu && j == 0) e->dx_alias[j] = TG_ALIAS_OVER_DY;
     tg_cpu_need_scratch(e, masked + k->mask.scratch_bytes + k->pass[j].scratch_bytes);
   }
   if (e->fuse_relu && k->same[0] && k->same[1] && e->needs_dx[0]) e->dx_alias[1] = TG_ALIAS_DX0;

@@ -44,6 +44,7 @@ static tg_status prepare(tg_exec *e, dnnl_alg_kind_t alg, dnnl_alg_kind_t alg_of
   TG_DO(tg_cpu_call_out(&k->backward, DNNL_ARG_DIFF_SRC, &x, &k->layout));
   tg_cpu_need_scratch(e, k->backward.scratch_bytes);
   e->keep_y = true;
+  if (e->x[0]->dtype == e->y->dtype) e->dx_alias[0] = TG_ALIAS_OVER_DY;
 done:
   dnnl_primitive_desc_destroy(hint);
   return status;

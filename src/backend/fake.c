@@ -30,6 +30,7 @@ const tg_backend tg_backend_fake = {
     .add = tg_cpu_add,
     .add_f32 = tg_cpu_add_f32,
     .read = tg_cpu_read,
+    .precision = tg_cpu_precision,
     .kernel = tg_cpu_kernels,
     .describe = tg_cpu_describe,
     .preference = 0};

@@ -79,6 +79,8 @@ tg_status tg_plan_create(const tg_graph *g, tg_device *device, const tg_plan_opt
   p->graph = g;
   p->device = device;
   p->options = *options;
+  if (device->backend->precision)
+    p->options.precision = device->backend->precision(device, options->precision);
   p->count = g->node_count;
   tg_status status = build(p);
   if (status != TG_OK) {
