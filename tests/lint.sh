@@ -49,9 +49,11 @@ hits=$(grep -nE '.{101,}' src/*/*.[ch] include/tardigrad/*.h | cut -c1-80)
 [ -z "$hits" ] || complain "lines over 100 columns: $hits"
 
 # 4. Static analysis.
+# Two checks of cppcheck do not know vector types (filled lane by lane) and byte arithmetic in the
+# planned block of memory: only the CPU kernels have them.
 if command -v cppcheck >/dev/null; then
   cppcheck -q --std=c11 --enable=warning,portability --inline-suppr --suppress=missingIncludeSystem \
-    --suppress=unknownMacro --error-exitcode=1 -Iinclude -Isrc -D_GNU_SOURCE -DTG_VERSION='"0"' -j 2 src || complain "cppcheck"
+    --suppress=unknownMacro '--suppress=legacyUninitvar:src/backend/*' '--suppress=invalidPointerCast:src/backend/*' --error-exitcode=1 -Iinclude -Isrc -D_GNU_SOURCE -DTG_VERSION='"0"' -j 2 src || complain "cppcheck"
 else echo "lint: cppcheck is not here" >&2; fi
 if command -v shellcheck >/dev/null; then
   mapfile -t scripts < <(git ls-files -co --exclude-standard '*.sh' '*.sbatch' .ci/run)

@@ -21,7 +21,8 @@ typedef struct tg_job {
   tg_sync *sync;     /* synchronous runs, every rank */
   tg_metrics *metrics;
   tg_recorder *recorder;
-  double idle_s; /* of the server */
+  char device[256]; /* what computes, in words */
+  double idle_s;    /* of the server */
   uint64_t counters[TG_JOB_COUNTERS];
 } tg_job;
 

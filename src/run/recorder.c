@@ -7,7 +7,7 @@
 #include "tardigrad/run.h"
 
 /* Counters live in two flat arrays, so that a checkpoint saves them as they are. */
-enum { WINDOW_MAX, WINDOW_PUSHES, WINDOW_SAMPLES, DROPPED, LAST_SAMPLES, COUNT_FIXED };
+enum { WINDOW_MAX, WINDOW_PUSHES, WINDOW_SAMPLES, DROPPED, LAST_SAMPLES, LAST_UPDATE, COUNT_FIXED };
 enum {
   LOSS_SUM,
   STALENESS_SUM,
@@ -160,16 +160,23 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
 tg_status tg_recorder_evaluated(tg_recorder *r, uint64_t update, double epoch, double loss_sum,
                                 uint64_t correct, uint64_t samples) {
   tg_metrics *m = r->options.metrics;
-  r->count[LAST_SAMPLES] = samples;
-  r->real[LAST_LOSS] = loss_sum / (double)samples;
-  r->real[LAST_ERROR] = 100.0 * (double)(samples - correct) / (double)samples;
+  double loss = loss_sum / (double)samples;
+  double error = 100.0 * (double)(samples - correct) / (double)samples;
+  /* Two workers may evaluate at once; the newest weights count, whoever is first. */
+  if (update >= r->count[LAST_UPDATE]) {
+    r->count[LAST_SAMPLES] = samples;
+    r->count[LAST_UPDATE] = update;
+    r->real[LAST_LOSS] = loss;
+    r->real[LAST_ERROR] = error;
+  }
   tg_metrics_begin(m, "eval", tg_recorder_wall_s(r), update, epoch);
   tg_metrics_text(m, "split", "test");
-  tg_metrics_real(m, "loss", r->real[LAST_LOSS]);
-  tg_metrics_real(m, "error", r->real[LAST_ERROR]);
+  tg_metrics_real(m, "loss", loss);
+  tg_metrics_real(m, "error", error);
+  tg_metrics_count(m, "samples", samples);
   if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
   tg_info("epoch %.2f: update %llu, test loss %.4f, test error %.2f %%", epoch,
-          (unsigned long long)update, r->real[LAST_LOSS], r->real[LAST_ERROR]);
+          (unsigned long long)update, loss, error);
   return tg_metrics_end(m);
 }
 

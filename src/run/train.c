@@ -51,6 +51,20 @@ static tg_status cut(void *self, tg_status why) {
   return tg_job_save(self);
 }
 
+/* What computes: here, or on every worker alike. */
+static tg_status describe_device(tg_job *job) {
+  tg_device *device;
+  if (job->net) {
+    snprintf(job->device, sizeof job->device, "%s", tg_net_device(job->net));
+  } else {
+    TG_TRY(tg_device_open(job->config->device_name, &device));
+    snprintf(job->device, sizeof job->device, "%s", device->backend->describe(device));
+    tg_device_close(device);
+  }
+  tg_info("computing on %s%s", job->device, job->net ? "" : ", on every worker");
+  return TG_OK;
+}
+
 static tg_status start_line(tg_job *job) {
   const tg_config *c = job->config;
   const tg_setup *s = &job->setup;
@@ -64,7 +78,7 @@ static tg_status start_line(tg_job *job) {
   tg_metrics_text(m, "tardigrad", TG_VERSION);
   tg_metrics_text(m, "mpi", job->world->version);
   tg_metrics_text(m, "host", host);
-  tg_metrics_text(m, "device", job->net ? tg_net_device(job->net) : c->device_name);
+  tg_metrics_text(m, "device", job->device);
   tg_metrics_text(m, "precision", c->device_precision);
   tg_metrics_text(m, "rule", s->rule->name);
   tg_metrics_text(m, "model", c->model_name);
@@ -209,6 +223,7 @@ static tg_status run_loop(tg_job *job) {
 
 static tg_status begin(tg_job *job) {
   if (!job->resumed) TG_TRY(tg_job_save(job));
+  TG_TRY(describe_device(job));
   return start_line(job);
 }
 
@@ -259,8 +274,9 @@ static bool agreed(tg_status status) {
 static tg_status run(tg_job *job) {
   TG_TRY(tg_world_agree(prepare(job)));
   if (job->sync && job->world->size > 1) TG_TRY(tg_world_agree(share_state(job)));
-  if (job->world->rank == 0 && job->net) tg_info("computing on %s", tg_net_device(job->net));
   tg_status status = job->world->rank == 0 ? lead(job) : run_loop(job);
+  if (status == TG_EPREEMPTED && job->world->rank == 0)
+    status = tg_status_set(TG_EPREEMPTED, "%s: resume=auto continues it", tg_status_message());
   if (job->world->size == 1) return status;
   if (!agreed(status)) {
     tg_error("%s", tg_status_message());

@@ -14,7 +14,6 @@ row() {
   grep -qE -- "$pattern" <<<"$out" || fail "row $rows ($*): '$out' does not match '$pattern'"
   [ "$lines" = 1 ] || fail "row $rows ($*): $lines lines instead of one: $out"
 }
-small=(data.name=synthetic data.train_limit=512 data.test_limit=128 train.epochs=1 model.hidden=8 train.batch=32)
 cat > ok.yaml <<Y
 run: {name: ok, dir: runs}
 data: {name: synthetic, train_limit: 512, test_limit: 128}
@@ -88,7 +87,7 @@ row 65 'garbage.bin' train ok.yaml sync.rule=asgd transport.name=sim sim.order=t
 
 # A run with damage.
 "$TARDIGRAD" -q train ok.yaml sync.rule=asgd transport.name=sim sim.workers=2 || fail "the good run failed"
-last=$(ls runs/ok/checkpoints | sort -n | tail -n 1)
+last=$(find runs/ok/checkpoints -mindepth 1 -maxdepth 1 -printf '%f\n' | grep -E '^[0-9]+$' | sort -n | tail -n 1)
 cp -r runs/ok runs/damaged
 printf 'x' | dd of="runs/damaged/checkpoints/$last/weights.safetensors" bs=1 seek=2000 conv=notrunc 2>/dev/null
 row 65 'weights.safetensors|hash' eval "runs/damaged/checkpoints/$last"

@@ -17,7 +17,7 @@ recorded() {
   local ranks=$1; shift
   timeout 120 mpirun -n "$ranks" "$TARDIGRAD" -q train mlp.yaml "run.name=$name" "$@" || fail "$name: training"
   timeout 120 "$TARDIGRAD" -q replay "runs/$name" --dump "$name.jsonl" || fail "$name: replay"
-  local updates; updates=$(ls "runs/$name/checkpoints" | sort -n | tail -n 1)
+  local updates; updates=$(find "runs/$name/checkpoints" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -n | tail -n 1)
   [ "$(wc -l < "$name.jsonl")" = "$updates" ] || fail "$name: the dump has not one line per update"
 }
 for i in 1 2 3; do recorded "five-$i" 5 sync.rule=dc-asgd-a; done

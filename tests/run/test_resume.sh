@@ -81,7 +81,7 @@ until_done async-usr1 USR1 "${M[@]}" sync.rule=asgd
 "${T[@]}" run.name=stopped train.epochs=1000 & pid=$!
 sleep 2; kill -USR1 $pid; wait $pid; rc=$?
 [ $rc = 75 ] || fail "SIGUSR1: exit $rc, expected 75"
-ls runs/stopped/checkpoints | grep -q '[1-9]' || fail "SIGUSR1: no checkpoint"
+compgen -G 'runs/stopped/checkpoints/[1-9]*' >/dev/null || fail "SIGUSR1: no checkpoint"
 # A run that is complete stays complete.
 before=$(hash runs/sgd)
 "${T[@]}" run.name=sgd resume=auto || fail "resuming a finished run"

@@ -1,3 +1,4 @@
+#!/bin/bash
 # shell.sh - for scripts that test the program: a folder of their own, and how to fail.
 # TARDIGRAD names the program; tests/run.sh sets it.
 : "${TARDIGRAD:=$PWD/build/tardigrad}"
