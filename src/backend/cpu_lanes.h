@@ -49,7 +49,7 @@ size_t tg_lane_first(const tg_lane_walk *walk, int64_t c);
 /* Parameters of the channels of a group, spread over its lanes. p is by channel, and readable to
  * the end of the last group. */
 TG_INLINE tg_lanes tg_lanes_spread(const float *p, const tg_lane_walk *walk, int64_t group) {
-  tg_lanes v;
+  tg_lanes v = {0};
   if (walk->period == TG_LANES) {
     memcpy(&v, p + group * TG_LANES, sizeof v);
     return v;
