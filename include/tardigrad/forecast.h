@@ -10,13 +10,13 @@ typedef struct tg_forecast {
   uint64_t parameters, statistics;
   uint32_t workers;
   /* Resident bytes at the peak, per rank. */
-  uint64_t base;        /* the program and its libraries, measured now in this process */
-  uint64_t server;      /* 0 where there is none */
+  uint64_t base;   /* the program and its libraries, measured now in this process */
+  uint64_t server; /* 0 where there is none */
   uint64_t worker;
-  uint64_t activations; /* of them: one block, planned from lifetimes */
-  uint64_t unplanned;   /* what the activations would take without planning */
+  uint64_t activations;            /* of them: one block, planned from lifetimes */
+  uint64_t unplanned;              /* what the activations would take without planning */
   uint64_t push_bytes, pull_bytes; /* per update */
-  double flops;         /* multiply and add count two; forward and backward of one gradient */
+  double flops; /* multiply and add count two; forward and backward of one gradient */
   /* Measured now. */
   double copy_bandwidth; /* bytes/s read plus written, all threads of a rank */
   double product_rate;   /* FLOP/s of a matrix product in the configured precision */

@@ -12,8 +12,8 @@
 /* What the configuration says about a model and its data, without any memory for numbers: all that
  * the server needs to know. */
 typedef struct tg_outline {
-  tg_graph *graph;     /* with a batch of config.train_batch */
-  tg_fold *folds;      /* [fold_count] how batch statistics become running ones */
+  tg_graph *graph; /* with a batch of config.train_batch */
+  tg_fold *folds;  /* [fold_count] how batch statistics become running ones */
   size_t fold_count;
   uint32_t train_count, test_count; /* samples, limits applied */
   tg_model_options model;
@@ -34,7 +34,7 @@ typedef struct tg_net_options {
   uint32_t workers; /* slices of the training set */
   uint32_t batch;   /* samples per gradient */
   bool train, evaluate;
-  tg_split split;   /* what evaluate() runs over */
+  tg_split split; /* what evaluate() runs over */
 } tg_net_options;
 
 /* tg_net_create - opens the device and the data, plans training and evaluation (in one block of

@@ -127,9 +127,9 @@ void tg_stop_catch(void);
 bool tg_stop_requested(void);
 void tg_stop_request(void); /* tests */
 
-/* tg_clock_s - seconds of a monotonic clock. tg_nap - sleeps about 50 microseconds: what a polling
- * loop does when nothing has arrived, so that an idle rank burns no core. */
+/* tg_clock_s - seconds of a monotonic clock. tg_nap - sleeps: what a polling loop does when nothing
+ * has arrived, so that an idle rank burns no core. */
 double tg_clock_s(void);
-void tg_nap(void);
+void tg_nap(double seconds);
 
 #endif

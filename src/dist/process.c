@@ -33,6 +33,8 @@ double tg_clock_s(void) {
   return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-void tg_nap(void) {
-  nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+void tg_nap(double seconds) {
+  struct timespec t = {.tv_sec = (time_t)seconds};
+  t.tv_nsec = (long)(1e9 * (seconds - (double)t.tv_sec));
+  nanosleep(&t, NULL);
 }

@@ -1,4 +1,5 @@
 /* wait_mpi.c - waiting for other ranks: never blocked inside MPI, never for ever. */
+#include <math.h>
 #include <mpi.h>
 #include <sched.h>
 #include <string.h>
@@ -7,6 +8,9 @@
 
 /* Seconds of asking again at once: longer than a piece travels, shorter than a gradient takes. */
 static const double EAGER_S = 200e-6;
+/* Then naps, the longer the longer nothing has come: each costs some 10 us of a core that a worker
+ * may need, and delays what comes meanwhile by a sixteenth of the time waited so far on average. */
+static const double NAP_PART = 0.125, SHORTEST_NAP_S = 50e-6, LONGEST_NAP_S = 1e-3;
 
 tg_patience tg_patience_begin(double timeout_s) {
   double now = tg_clock_s();
@@ -14,11 +18,12 @@ tg_patience tg_patience_begin(double timeout_s) {
 }
 
 bool tg_patience_pause(tg_patience *p) {
+  double waited = p->now - p->began;
   /* The processor is offered to others even then: ranks may be more than cores. */
-  if (p->now - p->began < EAGER_S)
+  if (waited < EAGER_S)
     sched_yield();
   else
-    tg_nap();
+    tg_nap(fmin(fmax(waited * NAP_PART, SHORTEST_NAP_S), LONGEST_NAP_S));
   p->now = tg_clock_s();
   return p->now - p->began < p->timeout_s;
 }
@@ -46,9 +51,12 @@ tg_status tg_mpi_late(double timeout_s, const char *what, int rank) {
 tg_status tg_mpi_finish(double timeout_s, MPI_Request *requests, size_t count, size_t *done,
                         const char *what, int rank) {
   tg_patience patience = tg_patience_begin(timeout_s);
-  for (;;) {
+  for (size_t before = *done;; before = *done) {
     TG_TRY(tg_mpi_advance(requests, count, done));
     if (*done == count) return TG_OK;
-    if (!tg_patience_pause(&patience)) return tg_mpi_late(timeout_s, what, rank);
+    if (*done > before)
+      patience = tg_patience_begin(timeout_s);
+    else if (!tg_patience_pause(&patience))
+      return tg_mpi_late(timeout_s, what, rank);
   }
 }
