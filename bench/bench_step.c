@@ -166,12 +166,25 @@ static dnnl_primitive_desc_t add_task(bare *b, task *t, const dnnl_convolution_d
   return pd;
 }
 
+/* oneDNN's functions want as many numbers as there can be dimensions. */
+typedef struct dims {
+  dnnl_dims_t v;
+} dims;
+
+static dims dims_of(const int64_t *value, int count) {
+  dims d = {{0}};
+  for (int i = 0; i < count; i++) d.v[i] = value[i];
+  return d;
+}
+
 static void any(dnnl_memory_desc_t *out, const tg_shape *shape, dnnl_data_type_t dtype) {
-  DNNL(dnnl_memory_desc_init_by_tag(out, shape->nd, shape->dim, dtype, dnnl_format_tag_any));
+  dims all = dims_of(shape->dim, TG_MAX_DIMS);
+  DNNL(dnnl_memory_desc_init_by_tag(out, shape->nd, all.v, dtype, dnnl_format_tag_any));
 }
 
 static void add_conv(bare *b, const tg_node *node) {
   const tg_conv_attr *a = node->attr;
+  const dims stride = dims_of(a->stride, 3), pad = dims_of(a->pad, 3);
   bool first = b->forward_count == 0;
   dnnl_memory_desc_t x, w, dw, y;
   dnnl_convolution_desc_t op;
@@ -181,7 +194,7 @@ static void add_conv(bare *b, const tg_node *node) {
   any(&dw, &node->param[0]->shape, dnnl_f32);
 
   DNNL(dnnl_convolution_forward_desc_init(&op, dnnl_forward_training, dnnl_convolution_direct, &x,
-                                          &w, NULL, &y, a->stride, a->pad, a->pad));
+                                          &w, NULL, &y, stride.v, pad.v, pad.v));
   task *t = &b->forward[b->forward_count++];
   dnnl_primitive_desc_t hint = add_task(b, t, &op, NULL);
   dnnl_memory_t mx = memory_for(b, hint, dnnl_query_src_md, b->activation);
@@ -193,7 +206,7 @@ static void add_conv(bare *b, const tg_node *node) {
   b->activation = my;
 
   DNNL(dnnl_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &x, &dw, NULL, &y,
-                                                   a->stride, a->pad, a->pad));
+                                                   stride.v, pad.v, pad.v));
   t = &b->backward[b->backward_count++];
   dnnl_primitive_desc_t pd = add_task(b, t, &op, hint);
   dnnl_memory_t mdy = memory_for(b, pd, dnnl_query_diff_dst_md, NULL);
@@ -205,7 +218,7 @@ static void add_conv(bare *b, const tg_node *node) {
 
   if (!first) {
     DNNL(dnnl_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &x, &w, &y,
-                                                  a->stride, a->pad, a->pad));
+                                                  stride.v, pad.v, pad.v));
     t = &b->backward[b->backward_count++];
     pd = add_task(b, t, &op, hint);
     t->arg[0] =

@@ -14,7 +14,7 @@ const tg_backend *const tg_backends[] = {
 };
 const size_t tg_backend_count = sizeof tg_backends / sizeof *tg_backends;
 
-/* The most preferred backend that opens; the message is that of the last one tried. */
+/* The most preferred backend that opens; else the message is that of the last one tried. */
 static tg_status open_best(tg_device **out) {
   int below = INT32_MAX;
   tg_status status = TG_EUNAVAILABLE;
@@ -38,8 +38,8 @@ tg_status tg_device_open(const char *name, tg_device **out) {
   const char *nearest = NULL;
   const tg_backend *b =
       tg_registry_find(name, (const void *const *)tg_backends, tg_backend_count, &nearest);
-  if (!b)
-    TG_FAIL(TG_ECONFIG, "device \"%s\" is unknown; nearest: %s", name, nearest ? nearest : "none");
+  if (!b && nearest) TG_FAIL(TG_ECONFIG, "no device \"%s\"; did you mean \"%s\"?", name, nearest);
+  if (!b) TG_FAIL(TG_ECONFIG, "no device \"%s\"; `list devices` shows what there is", name);
   return b->open(b, out);
 }
 
