@@ -22,9 +22,15 @@ typedef struct tg_folder {
 /* tg_folder_of - the paths of a run. tg_folder_named - of an existing folder (TG_ENOINPUT). */
 TG_CHECKED tg_status tg_folder_of(const tg_config *config, tg_folder *out);
 TG_CHECKED tg_status tg_folder_named(const char *run, tg_folder *out);
-/* tg_folder_prepare - creates it; an earlier run of that name is moved to <name>.1, .2, ... and the
- * log says so, unless it is to be continued. Writes config.yaml. */
-TG_CHECKED tg_status tg_folder_prepare(const tg_folder *folder, const tg_config *config, bool keep);
+/* tg_folder_lock - makes the folder if there is none, and locks it (file .lock) until *fd is closed
+ * or the process ends: two jobs never write one run. TG_EUNAVAILABLE if another holds it for 10 s.
+ */
+TG_CHECKED tg_status tg_folder_lock(const tg_folder *folder, int *fd);
+/* tg_folder_prepare - writes config.yaml into the locked folder; an earlier run of that name is
+ * moved to <name>.1, .2, ... and the log says so, unless it is to be continued (keep). *lock is
+ * then the new folder's. */
+TG_CHECKED tg_status tg_folder_prepare(const tg_folder *folder, const tg_config *config, bool keep,
+                                       int *lock);
 
 /* tg_source - what RUN|CHECKPOINT on the command line means: the run's configuration and the
  * checkpoint folder to read (the newest whole one of a run). */

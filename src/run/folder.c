@@ -1,8 +1,10 @@
 /* folder.c - where a run lies on disk. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -47,9 +49,45 @@ static tg_status make_folders(const char *path) {
   }
 }
 
+/* ---- one job at a time ---- */
+
+static tg_status open_lock(const char *run, int *fd) {
+  char path[1100];
+  TG_TRY(make_folders(run));
+  snprintf(path, sizeof path, "%s/.lock", run);
+  *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (*fd < 0) TG_FAIL(TG_ERUNTIME, "%s cannot be made: %s", path, strerror(errno));
+  return TG_OK;
+}
+
+/* Ranks of a job whose mpirun was killed live on for a second or two, and write. */
+static tg_status take_lock(const char *run, int fd) {
+  const double patience_s = 10, until = tg_clock_s() + patience_s;
+  while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR)
+      TG_FAIL(TG_ERUNTIME, "%s cannot be locked: %s", run, strerror(errno));
+    if (tg_clock_s() > until)
+      TG_FAIL(TG_EUNAVAILABLE, "%s: another job has been writing this run for %g s", run,
+              patience_s);
+    tg_nap(0.05);
+  }
+  return TG_OK;
+}
+
+tg_status tg_folder_lock(const tg_folder *folder, int *fd) {
+  TG_TRY(open_lock(folder->run, fd));
+  tg_status status = take_lock(folder->run, *fd);
+  if (status != TG_OK) {
+    close(*fd);
+    *fd = -1;
+  }
+  return status;
+}
+
 /* An earlier run of the same name is kept under the next free number. */
-static tg_status move_aside(const char *run) {
-  if (access(run, F_OK) != 0) return TG_OK;
+static tg_status move_aside(const tg_folder *folder, int *lock) {
+  if (access(folder->config, F_OK) != 0) return TG_OK;
+  const char *run = folder->run;
   for (int i = 1; i < 100000; i++) {
     char aside[1024];
     snprintf(aside, sizeof aside, "%s.%d", run, i);
@@ -57,7 +95,10 @@ static tg_status move_aside(const char *run) {
     if (rename(run, aside) != 0)
       TG_FAIL(TG_ERUNTIME, "earlier run %s cannot be moved to %s: %s", run, aside, strerror(errno));
     tg_info("an earlier run of this name is now %s", aside);
-    return TG_OK;
+    /* The lock went with it; the new folder gets one of its own. */
+    close(*lock);
+    *lock = -1;
+    return tg_folder_lock(folder, lock);
   }
   TG_FAIL(TG_ERUNTIME, "%s: too many earlier runs of this name", run);
 }
@@ -77,9 +118,9 @@ static tg_status write_config(const tg_folder *folder, const tg_config *config) 
   return status;
 }
 
-tg_status tg_folder_prepare(const tg_folder *folder, const tg_config *config, bool keep) {
-  if (!keep) TG_TRY(move_aside(folder->run));
-  TG_TRY(make_folders(folder->run));
+tg_status tg_folder_prepare(const tg_folder *folder, const tg_config *config, bool keep,
+                            int *lock) {
+  if (!keep) TG_TRY(move_aside(folder, lock));
   return write_config(folder, config);
 }
 

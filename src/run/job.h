@@ -13,6 +13,7 @@ typedef struct tg_job {
   const tg_world *world;
   tg_setup setup;
   tg_folder folder;
+  int lock; /* of the folder, or -1 */
   bool resumed;
   tg_net *net;       /* where gradients are computed */
   tg_comm *comm;     /* NULL for sgd */

@@ -122,6 +122,7 @@ static tg_status open_records(tg_job *job) {
 /* A run to be continued has a whole checkpoint; without one it starts. */
 static tg_status prepare_folder(tg_job *job) {
   TG_TRY(tg_folder_of(job->config, &job->folder));
+  TG_TRY(tg_folder_lock(&job->folder, &job->lock));
   if (strcmp(job->config->resume, "auto") == 0) {
     tg_ckpt_content found;
     tg_status status = tg_job_peek(job, &found);
@@ -129,7 +130,7 @@ static tg_status prepare_folder(tg_job *job) {
     job->resumed = status == TG_OK;
     if (!job->resumed) tg_info("nothing to resume in %s: starting", job->folder.run);
   }
-  return tg_folder_prepare(&job->folder, job->config, job->resumed);
+  return tg_folder_prepare(&job->folder, job->config, job->resumed, &job->lock);
 }
 
 static tg_status prepare_server(tg_job *job) {
@@ -263,6 +264,7 @@ static void close_job(tg_job *job) {
   tg_metrics_close(job->metrics);
   tg_net_destroy(job->net);
   tg_setup_destroy(&job->setup);
+  if (job->lock >= 0) close(job->lock);
 }
 
 /* Ends that every rank learns of through the protocol; anything else is one rank's own failure, and
@@ -286,7 +288,7 @@ static tg_status run(tg_job *job) {
 }
 
 tg_status tg_train(const tg_config *config, const tg_world *world) {
-  tg_job job = {.config = config, .world = world};
+  tg_job job = {.config = config, .world = world, .lock = -1};
   omp_set_num_threads((int)config->run_threads);
   tg_world_timeout(config->run_timeout_s);
   tg_stop_catch();

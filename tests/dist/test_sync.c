@@ -133,7 +133,7 @@ START_TEST(update_is_the_mean_over_workers) {
   for (int i = 0; i < N; i++) exact[i] = w[i];
   for (int t = 0; t < UPDATES; t++) {
     double mean[N] = {0}, loss, epoch = (t + 1) * 0.4;
-    double lr = 0.02 * (epoch < 1 ? epoch : 1) * (t * 0.4 >= 5 ? 0.5 : 1);
+    double lr = 0.005 * (epoch < 1 ? epoch : 1) * (t * 0.4 >= 5 ? 0.5 : 1);
     uint64_t correct;
     for (int i = 0; i < N; i++) w[i] = (float)exact[i];
     for (uint32_t m = 0; m < 4; m++) {

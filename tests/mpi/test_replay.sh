@@ -8,7 +8,8 @@ run: {name: mlp, threads: 1}
 data: {name: synthetic, train_limit: 4096, test_limit: 256}
 model: {name: mlp, hidden: [64, 32]}
 train: {batch: 32, epochs: 3}
-optimizer: {lr: 0.05, schedule: [{epoch: 2, factor: 0.1}]}
+optimizer: {lr: 0.02, schedule: [{epoch: 2, factor: 0.1}]}
+sync: {cap: 1}
 checkpoint: {every: 1, keep: 9}
 Y
 # MODEL RANKS RULE KEYS...

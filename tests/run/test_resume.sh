@@ -9,30 +9,38 @@ run: {name: mlp, threads: 1}
 data: {name: synthetic, train_limit: 4096, test_limit: 256}
 model: {name: mlp, hidden: [128, 64]}
 train: {batch: 32, epochs: 6}
-optimizer: {name: momentum, lr: 0.02}
+optimizer: {name: momentum, lr: 0.005}
+sync: {cap: 1}
 checkpoint: {every: 0.5, keep: 3}
 metrics: {every: 10}
 Y
 # until_done NAME SIGNAL COMMAND... - starts it, kills it again and again after a growing while, and
 # resumes it until it ends by itself. Sets `kills`.
 until_done() {
-  local name=$1 signal=$2 pause=0.3 rc; shift 2
+  local name=$1 signal=$2 pause=3 nap rc; shift 2 # tenths of a second
   kills=0
   while :; do
     setsid "$@" "run.name=$name" resume=auto 2> "$name.log" &
     local pid=$!
-    sleep "$pause"
-    if kill -0 "$pid" 2>/dev/null; then kill -"$signal" -- -"$pid" 2>/dev/null && kills=$((kills + 1)); fi
+    # In short naps, so that a run which ends by itself is not waited for.
+    for ((nap = 0; nap < pause; nap++)); do
+      kill -0 "$pid" 2>/dev/null || break
+      sleep 0.1
+    done
+    local killed=0
+    if kill -0 "$pid" 2>/dev/null; then
+      kill -"$signal" -- -"$pid" 2>/dev/null && killed=1 && kills=$((kills + 1))
+    fi
     wait "$pid" 2>/dev/null; rc=$?
     [ ! -f "runs/$name/trace.bin" ] || cp "runs/$name/trace.bin" "$name.trace.$kills"
     [ "$rc" = 0 ] && break
+    [ "$killed" = 1 ] || fail "$name: exit $rc by itself: $(tail -n 2 "$name.log")"
     case $signal:$rc in
-      KILL:*) ;;
-      *:75) ;;
+      KILL:* | *:75) ;;
       *) # mpirun itself answers TERM with 1; a signal before the program caught signals ends it.
          [ "$kills" -lt 4 ] || fail "$name: exit $rc after SIG$signal: $(tail -n 2 "$name.log")" ;;
     esac
-    pause=$(awk "BEGIN {print $pause * 1.3}")
+    pause=$((pause + pause / 3))
     [ "$kills" -lt 40 ] || fail "$name: never ends"
   done
 }

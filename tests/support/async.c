@@ -22,7 +22,9 @@ tg_status async_server_options(const async_options *o, tg_server_options *out) {
   static const tg_fold folds[] = {{.b_lo = 0, .s_lo = 0, .count = 2, .momentum = 0.1f},
                                   {.b_lo = 2, .s_lo = 2, .count = 3, .momentum = 0.3f}};
   static const tg_schedule_step steps[] = {{.epoch = 5, .factor = 0.5}};
-  *out = (tg_server_options){.schedule = {.lr = o->workers > 4 ? 0.08 / o->workers : 0.02,
+  /* Small enough that dc-asgd-a with momentum stays stable when a busy machine starves a worker: a
+   * gradient a hundred updates late is repaired by the whole way that the weights have gone. */
+  *out = (tg_server_options){.schedule = {.lr = o->workers > 4 ? 0.02 / o->workers : 0.005,
                                           .steps = steps,
                                           .count = 1,
                                           .warmup_epochs = 1},
