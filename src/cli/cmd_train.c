@@ -45,6 +45,7 @@ done:
 
 static tg_status run(const tg_args *args) {
   tg_world world;
+  tg_stop_catch(); /* before anything takes time */
   TG_TRY(tg_world_start(false, &world));
   if (world.rank != 0) tg_log_setup(world.rank, TG_LOG_WARN);
   tg_status status = train(args, &world);

@@ -291,7 +291,6 @@ tg_status tg_train(const tg_config *config, const tg_world *world) {
   tg_job job = {.config = config, .world = world, .lock = -1};
   omp_set_num_threads((int)config->run_threads);
   tg_world_timeout(config->run_timeout_s);
-  tg_stop_catch();
   tg_status status = run(&job);
   close_job(&job);
   return status;
