@@ -158,12 +158,41 @@ static dnnl_memory_t memory_for(bare *b, const_dnnl_primitive_desc_t pd, dnnl_qu
   return m;
 }
 
-static dnnl_primitive_desc_t add_task(bare *b, task *t, const dnnl_convolution_desc_t *op,
-                                      const_dnnl_primitive_desc_t hint) {
-  dnnl_primitive_desc_t pd;
-  DNNL(dnnl_primitive_desc_create(&pd, op, NULL, b->engine, hint));
-  DNNL(dnnl_primitive_create(&t->primitive, pd));
-  return pd;
+static double time_of(bare *b, const_dnnl_primitive_desc_t pd, const int args[3]) {
+  task t;
+  double best = 1e9;
+  DNNL(dnnl_primitive_create(&t.primitive, pd));
+  for (int i = 0; i < 3; i++) {
+    const dnnl_memory_desc_t *desc =
+        dnnl_primitive_desc_query_md(pd, dnnl_query_exec_arg_md, args[i]);
+    t.arg[i].arg = args[i];
+    DNNL(dnnl_memory_create(&t.arg[i].memory, desc, b->engine, DNNL_MEMORY_ALLOCATE));
+  }
+  for (int i = 0; i < 5; i++) {
+    double start = now_ms();
+    DNNL(dnnl_primitive_execute(t.primitive, b->stream, 3, t.arg));
+    DNNL(dnnl_stream_wait(b->stream));
+    double ms = now_ms() - start;
+    if (ms < best) best = ms;
+  }
+  for (int i = 0; i < 3; i++) DNNL(dnnl_memory_destroy(t.arg[i].memory));
+  DNNL(dnnl_primitive_destroy(t.primitive));
+  return best;
+}
+
+/* The operation by the direct algorithm, or by Winograd's if that exists and is faster here. */
+static dnnl_primitive_desc_t add_task(bare *b, task *t, dnnl_convolution_desc_t *op,
+                                      const int args[3], const_dnnl_primitive_desc_t hint) {
+  dnnl_primitive_desc_t direct, winograd, *best = &direct;
+  DNNL(dnnl_primitive_desc_create(&direct, op, NULL, b->engine, hint));
+  op->alg_kind = dnnl_convolution_winograd;
+  if (dnnl_primitive_desc_create(&winograd, op, NULL, b->engine, hint) == dnnl_success) {
+    bool faster = time_of(b, winograd, args) < time_of(b, direct, args);
+    if (faster) best = &winograd;
+    DNNL(dnnl_primitive_desc_destroy(faster ? direct : winograd));
+  }
+  DNNL(dnnl_primitive_create(&t->primitive, *best));
+  return *best;
 }
 
 /* oneDNN's functions want as many numbers as there can be dimensions. */
@@ -182,6 +211,10 @@ static void any(dnnl_memory_desc_t *out, const tg_shape *shape, dnnl_data_type_t
   DNNL(dnnl_memory_desc_init_by_tag(out, shape->nd, all.v, dtype, dnnl_format_tag_any));
 }
 
+static const int forward_args[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
+static const int weights_args[3] = {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS};
+static const int data_args[3] = {DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_SRC};
+
 static void add_conv(bare *b, const tg_node *node) {
   const tg_conv_attr *a = node->attr;
   const dims stride = dims_of(a->stride, 3), pad = dims_of(a->pad, 3);
@@ -196,7 +229,7 @@ static void add_conv(bare *b, const tg_node *node) {
   DNNL(dnnl_convolution_forward_desc_init(&op, dnnl_forward_training, dnnl_convolution_direct, &x,
                                           &w, NULL, &y, stride.v, pad.v, pad.v));
   task *t = &b->forward[b->forward_count++];
-  dnnl_primitive_desc_t hint = add_task(b, t, &op, NULL);
+  dnnl_primitive_desc_t hint = add_task(b, t, &op, forward_args, NULL);
   dnnl_memory_t mx = memory_for(b, hint, dnnl_query_src_md, b->activation);
   dnnl_memory_t my = memory_for(b, hint, dnnl_query_dst_md, NULL);
   dnnl_memory_t mw = memory_for(b, hint, dnnl_query_weights_md, NULL);
@@ -208,7 +241,7 @@ static void add_conv(bare *b, const tg_node *node) {
   DNNL(dnnl_convolution_backward_weights_desc_init(&op, dnnl_convolution_direct, &x, &dw, NULL, &y,
                                                    stride.v, pad.v, pad.v));
   t = &b->backward[b->backward_count++];
-  dnnl_primitive_desc_t pd = add_task(b, t, &op, hint);
+  dnnl_primitive_desc_t pd = add_task(b, t, &op, weights_args, hint);
   dnnl_memory_t mdy = memory_for(b, pd, dnnl_query_diff_dst_md, NULL);
   t->arg[0] = (dnnl_exec_arg_t){DNNL_ARG_SRC, memory_for(b, pd, dnnl_query_src_md, mx)};
   t->arg[1] = (dnnl_exec_arg_t){DNNL_ARG_DIFF_DST, mdy};
@@ -220,7 +253,7 @@ static void add_conv(bare *b, const tg_node *node) {
     DNNL(dnnl_convolution_backward_data_desc_init(&op, dnnl_convolution_direct, &x, &w, &y,
                                                   stride.v, pad.v, pad.v));
     t = &b->backward[b->backward_count++];
-    pd = add_task(b, t, &op, hint);
+    pd = add_task(b, t, &op, data_args, hint);
     t->arg[0] =
         (dnnl_exec_arg_t){DNNL_ARG_DIFF_DST, memory_for(b, pd, dnnl_query_diff_dst_md, mdy)};
     t->arg[1] = (dnnl_exec_arg_t){DNNL_ARG_WEIGHTS, memory_for(b, pd, dnnl_query_weights_md, mw)};
