@@ -39,7 +39,7 @@ typedef struct tg_sim_options {
 typedef struct tg_comm_options {
   uint32_t workers;
   size_t n, k, ks;
-  size_t piece;     /* floats per piece of a body (mpi) */
+  size_t piece;     /* most floats per piece of a body (mpi); 0 = 256 Ki */
   double timeout_s; /* every wait ends after this, and says for whom it waited */
   tg_trace *trace;  /* order recorded into, and prescribed by; NULL = neither */
   tg_sim_options sim;

@@ -238,19 +238,22 @@ static tg_status late(const tg_comm *c) {
   }
   for (uint32_t m = 0; rank == 0 && m < c->o.workers; m++)
     if (r->foreign[m].summed < r->foreign[m].pieces) rank = (int)m + 1;
-  return tg_mpi_late(c->o.timeout_s, rank ? "the gradient of" : "sums of the server", rank);
+  const tg_wait wait = {c->o.timeout_s, rank ? "the gradient of" : "sums of the server", rank,
+                        true};
+  return tg_mpi_late(&wait);
 }
 
 static tg_status run(tg_comm *c) {
-  tg_patience patience = tg_patience_begin(c->o.timeout_s);
+  tg_patience patience = tg_patience_begin(c->o.timeout_s, false);
   for (;;) {
     size_t steps = 0;
     TG_TRY(advance_scalars(c, &steps));
     TG_TRY(advance_own(c, &steps));
     for (uint32_t m = 0; m < c->o.workers; m++) TG_TRY(advance_foreign(c, m, &steps));
     if (finished(c)) return TG_OK;
+    /* After the first piece the others are on their way. */
     if (steps > 0)
-      patience = tg_patience_begin(c->o.timeout_s);
+      patience = tg_patience_begin(c->o.timeout_s, true);
     else if (!tg_patience_pause(&patience))
       return late(c);
   }

@@ -45,22 +45,30 @@ TG_CHECKED tg_status tg_mpi_check(int code, const char *call);
 
 /* ---- waiting ---- a loop that tests, and pauses where nothing has come */
 
+typedef struct tg_wait {
+  double timeout_s;
+  const char *what; /* "a gradient from": for the message when it does not come */
+  int rank;
+  bool soon; /* it is on its way, not still being computed */
+} tg_wait;
+
 typedef struct tg_patience {
   double timeout_s, began, now;
+  bool soon;
 } tg_patience;
 
-tg_patience tg_patience_begin(double timeout_s);
+tg_patience tg_patience_begin(double timeout_s, bool soon);
 /* tg_patience_pause - yields for a moment, later naps. False when the time is up. */
 bool tg_patience_pause(tg_patience *p);
 
 /* tg_mpi_advance - completes requests[*done..count) in order, as far as they go, and moves *done.
  */
 TG_CHECKED tg_status tg_mpi_advance(MPI_Request *requests, size_t count, size_t *done);
-/* tg_mpi_finish - waits for all of them; `what` and rank say for what if they do not come. */
-TG_CHECKED tg_status tg_mpi_finish(double timeout_s, MPI_Request *requests, size_t count,
-                                   size_t *done, const char *what, int rank);
-/* tg_mpi_late - the failure of a wait for a rank. */
-tg_status tg_mpi_late(double timeout_s, const char *what, int rank);
+/* tg_mpi_finish - waits for all of them. */
+TG_CHECKED tg_status tg_mpi_finish(const tg_wait *wait, MPI_Request *requests, size_t count,
+                                   size_t *done);
+/* tg_mpi_late - the failure of a wait. */
+tg_status tg_mpi_late(const tg_wait *wait);
 
 /* tg_piece_span - piece i of a body of n floats. */
 tg_span tg_piece_span(const tg_comm *c, size_t i);

@@ -15,9 +15,8 @@
 #include "tardigrad/arena.h"
 
 /* Pieces received ahead, the one in hand included: one is applied while the next is on its way. In
- * shared memory the receiver copies, and more of them leave the cache before they are applied:
- * bench/bench_comm.c, 100 MB, dc-asgd-a against a ping-pong: 1.1 with 2, 0.9 with 3 to 8 (TCP: 1.4,
- * whatever the number). */
+ * shared memory the receiver copies, and more of them leave the cache before they are applied: with
+ * 2 bench/bench_comm.c is a tenth (dc-asgd-a) to a third (asgd) faster than with 3 to 8. */
 enum { RING = 2 };
 
 typedef struct peer {
@@ -108,13 +107,13 @@ static tg_status check_silence(const tg_comm *c) {
   for (uint32_t m = 0; m < c->o.workers; m++) {
     const peer *p = &c->server->peer[m];
     if (p->asked && now - p->since > c->o.timeout_s)
-      return tg_mpi_late(c->o.timeout_s, "a message from", (int)m + 1);
+      return tg_mpi_late(&(tg_wait){c->o.timeout_s, "a message from", (int)m + 1, false});
   }
   return TG_OK;
 }
 
 static tg_status wait_header(tg_comm *c) {
-  tg_patience patience = tg_patience_begin(c->o.timeout_s);
+  tg_patience patience = tg_patience_begin(c->o.timeout_s, false);
   for (;;) {
     TG_TRY(poll_headers(c));
     settle(c);
@@ -172,7 +171,8 @@ static tg_status take(tg_comm *c) {
 
 static tg_status complete_sends(tg_comm *c, uint32_t m) {
   peer *p = &c->server->peer[m];
-  return tg_mpi_finish(c->o.timeout_s, p->send, p->sends, &p->sent, "weights to reach", (int)m + 1);
+  const tg_wait wait = {c->o.timeout_s, "weights to reach", (int)m + 1, true};
+  return tg_mpi_finish(&wait, p->send, p->sends, &p->sent);
 }
 
 tg_status tg_mpi_recv(tg_comm *c, tg_msg *out) {
@@ -201,8 +201,8 @@ tg_status tg_mpi_recv_piece(tg_comm *c, tg_span *span, float **g) {
   settle(c);
   TG_TRY(post_ahead(c));
   size_t slot = s->handed % RING, done = 0;
-  TG_TRY(tg_mpi_finish(c->o.timeout_s, &s->ring_request[slot], 1, &done, "a gradient from",
-                       (int)s->current + 1));
+  const tg_wait wait = {c->o.timeout_s, "a gradient from", (int)s->current + 1, true};
+  TG_TRY(tg_mpi_finish(&wait, &s->ring_request[slot], 1, &done));
   s->handed++;
   s->in_hand = true;
   *span = tg_piece_span(c, s->current_next++);
@@ -213,8 +213,8 @@ tg_status tg_mpi_recv_piece(tg_comm *c, tg_span *span, float **g) {
 tg_status tg_mpi_recv_stats(tg_comm *c, const float **stats) {
   tg_mpi_server *s = c->server;
   size_t done = 0;
-  TG_TRY(tg_mpi_finish(c->o.timeout_s, &s->stats_request, 1, &done, "statistics from",
-                       (int)s->current + 1));
+  const tg_wait wait = {c->o.timeout_s, "statistics from", (int)s->current + 1, true};
+  TG_TRY(tg_mpi_finish(&wait, &s->stats_request, 1, &done));
   *stats = s->stats;
   return TG_OK;
 }

@@ -8,7 +8,18 @@
 
 #include "dist/comm_mpi.h"
 
-enum { DEFAULT_PIECE = 256 << 10 /* floats */ };
+enum {
+  DEFAULT_PIECE = 256 << 10, /* floats */
+  SMALLEST_SHARE = 64 << 10  /* floats; smaller ones are not split further ... */
+};
+
+/* ... but a body is worth some pieces, or nothing overlaps. */
+static size_t piece_of(const tg_comm_options *o) {
+  enum { PIECES = 4 };
+  size_t most = o->piece > 0 ? o->piece : DEFAULT_PIECE;
+  size_t share = o->n / PIECES > SMALLEST_SHARE ? o->n / PIECES : SMALLEST_SHARE;
+  return share < most ? share : most;
+}
 
 tg_span tg_piece_span(const tg_comm *c, size_t i) {
   size_t lo = i * c->o.piece, left = c->o.n - lo;
@@ -51,7 +62,7 @@ static tg_status mpi_open(const tg_comm_options *options, tg_comm **out) {
   tg_comm *c = calloc(1, sizeof *c);
   if (!c) TG_FAIL(TG_ERUNTIME, "no memory for a transport");
   c->o = *options;
-  if (c->o.piece == 0) c->o.piece = DEFAULT_PIECE;
+  c->o.piece = piece_of(options);
   c->comm = tg_mpi_comm();
   c->rank = world.rank;
   c->began = tg_clock_s();

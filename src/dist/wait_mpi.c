@@ -6,22 +6,26 @@
 
 #include "dist/comm_mpi.h"
 
-/* Seconds of asking again at once: longer than a piece travels, shorter than a gradient takes. */
-static const double EAGER_S = 200e-6;
-/* Then naps, the longer the longer nothing has come: each costs some 10 us of a core that a worker
- * may need, and delays what comes meanwhile by a sixteenth of the time waited so far on average. */
+/* Seconds of asking again at once. Where MPI itself moves the bytes, by copies through shared
+ * memory or by TCP, it does so only while it is asked: what is on its way must not be slept over.
+ */
+static const double EAGER_S = 200e-6, EAGER_SOON_S = 20e-3;
+/* Then naps; for what somebody still computes longer and longer ones: each costs some 10 us of a
+ * core that a worker may need, and delays what comes by a sixteenth of the time waited so far. */
 static const double NAP_PART = 0.125, SHORTEST_NAP_S = 50e-6, LONGEST_NAP_S = 1e-3;
 
-tg_patience tg_patience_begin(double timeout_s) {
+tg_patience tg_patience_begin(double timeout_s, bool soon) {
   double now = tg_clock_s();
-  return (tg_patience){.timeout_s = timeout_s, .began = now, .now = now};
+  return (tg_patience){.timeout_s = timeout_s, .soon = soon, .began = now, .now = now};
 }
 
 bool tg_patience_pause(tg_patience *p) {
   double waited = p->now - p->began;
   /* The processor is offered to others even then: ranks may be more than cores. */
-  if (waited < EAGER_S)
+  if (waited < (p->soon ? EAGER_SOON_S : EAGER_S))
     sched_yield();
+  else if (p->soon)
+    tg_nap(SHORTEST_NAP_S);
   else
     tg_nap(fmin(fmax(waited * NAP_PART, SHORTEST_NAP_S), LONGEST_NAP_S));
   p->now = tg_clock_s();
@@ -42,21 +46,20 @@ tg_status tg_mpi_advance(MPI_Request *requests, size_t count, size_t *done) {
   return TG_OK;
 }
 
-tg_status tg_mpi_late(double timeout_s, const char *what, int rank) {
-  if (rank == 0) TG_FAIL(TG_EUNAVAILABLE, "waited %g s for %s (rank 0)", timeout_s, what);
-  TG_FAIL(TG_EUNAVAILABLE, "waited %g s for %s worker %d (rank %d)", timeout_s, what, rank - 1,
-          rank);
+tg_status tg_mpi_late(const tg_wait *w) {
+  if (w->rank == 0) TG_FAIL(TG_EUNAVAILABLE, "waited %g s for %s (rank 0)", w->timeout_s, w->what);
+  TG_FAIL(TG_EUNAVAILABLE, "waited %g s for %s worker %d (rank %d)", w->timeout_s, w->what,
+          w->rank - 1, w->rank);
 }
 
-tg_status tg_mpi_finish(double timeout_s, MPI_Request *requests, size_t count, size_t *done,
-                        const char *what, int rank) {
-  tg_patience patience = tg_patience_begin(timeout_s);
+tg_status tg_mpi_finish(const tg_wait *w, MPI_Request *requests, size_t count, size_t *done) {
+  tg_patience patience = tg_patience_begin(w->timeout_s, w->soon);
   for (size_t before = *done;; before = *done) {
     TG_TRY(tg_mpi_advance(requests, count, done));
     if (*done == count) return TG_OK;
     if (*done > before)
-      patience = tg_patience_begin(timeout_s);
+      patience = tg_patience_begin(w->timeout_s, w->soon);
     else if (!tg_patience_pause(&patience))
-      return tg_mpi_late(timeout_s, what, rank);
+      return tg_mpi_late(w);
   }
 }

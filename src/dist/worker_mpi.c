@@ -14,8 +14,6 @@ struct tg_mpi_worker {
   size_t recvs, received, sends, sent;
 };
 
-static const char SERVER[] = "the server";
-
 /* ---- one message each way ---- */
 
 static tg_status wait_header(tg_comm *c) {
@@ -24,7 +22,8 @@ static tg_status wait_header(tg_comm *c) {
   if (!k->header_posted)
     TG_MPI(MPI_Irecv(&k->in, sizeof k->in, MPI_BYTE, 0, TG_TAG_HEADER, c->comm, &k->header));
   k->header_posted = true;
-  TG_TRY(tg_mpi_finish(c->o.timeout_s, &k->header, 1, &done, "an answer of the server", 0));
+  const tg_wait wait = {c->o.timeout_s, "an answer of the server", 0, false};
+  TG_TRY(tg_mpi_finish(&wait, &k->header, 1, &done));
   k->header_posted = false;
   return TG_OK;
 }
@@ -45,12 +44,12 @@ static tg_status post_body(tg_comm *c) {
 
 static tg_status receive(tg_comm *c) {
   tg_mpi_worker *k = c->worker;
+  const tg_wait wait = {c->o.timeout_s, "weights of the server", 0, true};
   TG_TRY(wait_header(c));
   TG_TRY(post_body(c));
-  TG_TRY(
-      tg_mpi_finish(c->o.timeout_s, k->recv, k->recvs, &k->received, "weights of the server", 0));
+  TG_TRY(tg_mpi_finish(&wait, k->recv, k->recvs, &k->received));
   /* What the server answered, it has read: this only tells MPI so. */
-  return tg_mpi_finish(c->o.timeout_s, k->send, k->sends, &k->sent, SERVER, 0);
+  return tg_mpi_finish(&wait, k->send, k->sends, &k->sent);
 }
 
 static tg_status send_floats(tg_comm *c, const float *x, size_t n, int tag) {

@@ -114,8 +114,10 @@ static tg_status exchange(void *data, size_t stride, size_t bytes, bool sends, i
                              : MPI_Irecv(part, count, MPI_BYTE, rank, tag, world.comm, &request[i]),
                        sends ? "MPI_Isend" : "MPI_Irecv"));
   }
-  for (size_t i = 0; i < others; i++)
-    TG_DO(tg_mpi_finish(world.timeout_s, request, i + 1, &done, "word from", (int)i + 1));
+  for (size_t i = 0; i < others; i++) {
+    const tg_wait wait = {world.timeout_s, "word from", (int)i + 1, false};
+    TG_DO(tg_mpi_finish(&wait, request, i + 1, &done));
+  }
 done:
   free(request);
   return status;
@@ -128,7 +130,8 @@ static tg_status exchange_with_root(void *data, size_t bytes, bool sends, int ta
     TG_MPI(MPI_Isend(data, (int)bytes, MPI_BYTE, 0, tag, world.comm, &request));
   else
     TG_MPI(MPI_Irecv(data, (int)bytes, MPI_BYTE, 0, tag, world.comm, &request));
-  return tg_mpi_finish(world.timeout_s, &request, 1, &done, "word from the server", 0);
+  const tg_wait wait = {world.timeout_s, "word from the server", 0, false};
+  return tg_mpi_finish(&wait, &request, 1, &done);
 }
 
 static tg_status judge(tg_status mine) {
