@@ -92,7 +92,7 @@ typedef struct tg_cpu_call {
 TG_CHECKED tg_status tg_cpu_check(dnnl_status_t status, const char *what, const tg_node *node);
 /* tg_cpu_primitive_desc - the first implementation that oneDNN has for op_desc, with the scratchpad
  * left to us; attr and hint may be NULL (attr's scratchpad mode is set). */
-TG_CHECKED tg_status tg_cpu_primitive_desc(tg_device *d, const void *op_desc,
+TG_CHECKED tg_status tg_cpu_primitive_desc(const tg_exec *e, const void *op_desc,
                                            dnnl_primitive_attr_t attr,
                                            const_dnnl_primitive_desc_t hint,
                                            dnnl_primitive_desc_t *out);

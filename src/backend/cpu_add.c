@@ -30,7 +30,7 @@ static tg_status prepare_forward(tg_exec *e, addition *k, const dnnl_memory_desc
       tg_cpu_check(dnnl_binary_desc_init(&op, dnnl_binary_add, &k->layout, &k->layout, &k->layout),
                    "addition", e->node));
   if (e->fuse_relu) TG_DO(relu_attr(&attr));
-  TG_DO(tg_cpu_primitive_desc(e->device, &op, attr, NULL, &pd));
+  TG_DO(tg_cpu_primitive_desc(e, &op, attr, NULL, &pd));
   TG_DO(tg_cpu_call_create(&k->forward, e->device, pd));
   TG_DO(tg_cpu_call_in(&k->forward, DNNL_ARG_SRC_0, &x[0], &k->layout));
   TG_DO(tg_cpu_call_in(&k->forward, DNNL_ARG_SRC_1, &x[1], &k->layout));
@@ -46,12 +46,12 @@ static tg_status prepare_mask(tg_exec *e, addition *k) {
   TG_TRY(tg_cpu_check(dnnl_eltwise_forward_desc_init(&op, dnnl_forward_training, dnnl_eltwise_relu,
                                                      &k->layout, 0, 0),
                       "mask", e->node));
-  TG_TRY(tg_cpu_primitive_desc(e->device, &op, NULL, NULL, &hint));
+  TG_TRY(tg_cpu_primitive_desc(e, &op, NULL, NULL, &hint));
   tg_status status = TG_OK;
   TG_DO(tg_cpu_check(dnnl_eltwise_backward_desc_init(&op, dnnl_eltwise_relu_use_dst_for_bwd,
                                                      &k->layout, &k->layout, 0, 0),
                      "mask", e->node));
-  TG_DO(tg_cpu_primitive_desc(e->device, &op, NULL, hint, &pd));
+  TG_DO(tg_cpu_primitive_desc(e, &op, NULL, hint, &pd));
   TG_DO(tg_cpu_call_create(&k->mask, e->device, pd));
   TG_DO(tg_cpu_call_arg(&k->mask, DNNL_ARG_DST, &k->layout));
   TG_DO(tg_cpu_call_arg(&k->mask, DNNL_ARG_DIFF_DST, &k->layout));

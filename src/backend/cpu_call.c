@@ -83,7 +83,7 @@ void tg_cpu_place_plain(tg_tensor *t) {
 
 /* ---- primitives ---- */
 
-tg_status tg_cpu_primitive_desc(tg_device *d, const void *op_desc, dnnl_primitive_attr_t attr,
+tg_status tg_cpu_primitive_desc(const tg_exec *e, const void *op_desc, dnnl_primitive_attr_t attr,
                                 const_dnnl_primitive_desc_t hint, dnnl_primitive_desc_t *out) {
   dnnl_primitive_attr_t own = NULL;
   if (!attr) {
@@ -92,9 +92,9 @@ tg_status tg_cpu_primitive_desc(tg_device *d, const void *op_desc, dnnl_primitiv
   }
   dnnl_status_t s = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user);
   if (s == dnnl_success)
-    s = dnnl_primitive_desc_create(out, op_desc, attr, tg_cpu(d)->engine, hint);
+    s = dnnl_primitive_desc_create(out, op_desc, attr, tg_cpu(e->device)->engine, hint);
   if (own) dnnl_primitive_attr_destroy(own);
-  return tg_cpu_check(s, "no primitive", NULL);
+  return tg_cpu_check(s, "no primitive", e->node);
 }
 
 const dnnl_memory_desc_t *tg_cpu_query(const_dnnl_primitive_desc_t pd, dnnl_query_t what,

@@ -89,10 +89,10 @@ static tg_status choose(tg_exec *e, operation *op, bool winograd, const_dnnl_pri
                         dnnl_primitive_desc_t *pd) {
   if (winograd) {
     op->conv.alg_kind = dnnl_convolution_winograd;
-    if (tg_cpu_primitive_desc(e->device, op, NULL, hint, pd) == TG_OK) return TG_OK;
+    if (tg_cpu_primitive_desc(e, op, NULL, hint, pd) == TG_OK) return TG_OK;
     op->conv.alg_kind = dnnl_convolution_direct;
   }
-  return tg_cpu_primitive_desc(e->device, op, NULL, hint, pd);
+  return tg_cpu_primitive_desc(e, op, NULL, hint, pd);
 }
 
 static tg_status prepare_forward(tg_exec *e, conv *c, geometry *g) {

@@ -42,7 +42,7 @@ static tg_status prepare_forward(tg_exec *e, tg_cpu_dense *k, const operands *o,
       dnnl_inner_product_forward_desc_init(&op, kind, &o->x16, &o->any_w16, o->b, &o->y), "forward",
       e->node));
   if (e->fuse_relu) TG_DO(relu_behind(&attr));
-  TG_DO(tg_cpu_primitive_desc(e->device, &op, attr, NULL, &pd));
+  TG_DO(tg_cpu_primitive_desc(e, &op, attr, NULL, &pd));
   dnnl_memory_desc_t w = *tg_cpu_query(pd, dnnl_query_weights_md, 0);
   TG_DO(tg_cpu_check(dnnl_primitive_desc_clone(hint, pd), "forward", e->node));
   tg_cpu_call *call = &k->forward;
@@ -64,7 +64,7 @@ static tg_status prepare_data(tg_exec *e, tg_cpu_dense *k, const operands *o,
   tg_cpu_plain_desc(&e->x[0]->shape, e->x[0]->dtype, &dx);
   TG_TRY(tg_cpu_check(dnnl_inner_product_backward_data_desc_init(&op, &dx, &o->any_w16, &o->y16),
                       "backward data", e->node));
-  TG_TRY(tg_cpu_primitive_desc(e->device, &op, NULL, hint, &pd));
+  TG_TRY(tg_cpu_primitive_desc(e, &op, NULL, hint, &pd));
   dnnl_memory_desc_t w = *tg_cpu_query(pd, dnnl_query_weights_md, 0);
   tg_cpu_call *call = &k->backward_data;
   TG_TRY(tg_cpu_call_create(call, e->device, pd));
@@ -80,7 +80,7 @@ static tg_status prepare_weights(tg_exec *e, tg_cpu_dense *k, const operands *o,
   TG_TRY(tg_cpu_check(
       dnnl_inner_product_backward_weights_desc_init(&op, &o->x16, &o->any_w32, o->b, &o->y16),
       "backward weights", e->node));
-  TG_TRY(tg_cpu_primitive_desc(e->device, &op, NULL, hint, &pd));
+  TG_TRY(tg_cpu_primitive_desc(e, &op, NULL, hint, &pd));
   dnnl_memory_desc_t dw = *tg_cpu_query(pd, dnnl_query_diff_weights_md, 0);
   tg_cpu_call *call = &k->backward_weights;
   TG_TRY(tg_cpu_call_create(call, e->device, pd));

@@ -27,7 +27,7 @@ static tg_status prepare(tg_exec *e, dnnl_alg_kind_t alg, dnnl_alg_kind_t alg_of
       dnnl_eltwise_forward_desc_init(&op, e->train ? dnnl_forward_training : dnnl_forward_inference,
                                      alg, &k->layout, alpha, 0),
       "forward", e->node));
-  TG_TRY(tg_cpu_primitive_desc(e->device, &op, NULL, NULL, &pd));
+  TG_TRY(tg_cpu_primitive_desc(e, &op, NULL, NULL, &pd));
   TG_DO(tg_cpu_check(dnnl_primitive_desc_clone(&hint, pd), "forward", e->node));
   TG_DO(tg_cpu_call_create(&k->forward, e->device, pd));
   TG_DO(tg_cpu_call_in(&k->forward, DNNL_ARG_SRC, &x, &k->layout));
@@ -37,7 +37,7 @@ static tg_status prepare(tg_exec *e, dnnl_alg_kind_t alg, dnnl_alg_kind_t alg_of
   TG_DO(
       tg_cpu_check(dnnl_eltwise_backward_desc_init(&op, alg_of_y, &k->layout, &k->layout, alpha, 0),
                    "backward", e->node));
-  TG_DO(tg_cpu_primitive_desc(e->device, &op, NULL, hint, &pd));
+  TG_DO(tg_cpu_primitive_desc(e, &op, NULL, hint, &pd));
   TG_DO(tg_cpu_call_create(&k->backward, e->device, pd));
   TG_DO(tg_cpu_call_arg(&k->backward, DNNL_ARG_DST, &k->layout));
   TG_DO(tg_cpu_call_arg(&k->backward, DNNL_ARG_DIFF_DST, &k->layout));

@@ -44,7 +44,7 @@ static tg_status prepare_calls(tg_exec *e, pool *k) {
       dnnl_pooling_forward_desc_init(&op, e->train ? dnnl_forward_training : dnnl_forward_inference,
                                      w.alg, &inner, &y, w.stride, w.kernel, w.before, w.after),
       "forward", e->node));
-  TG_TRY(tg_cpu_primitive_desc(e->device, &op, NULL, NULL, &pd));
+  TG_TRY(tg_cpu_primitive_desc(e, &op, NULL, NULL, &pd));
   dnnl_memory_desc_t places = *tg_cpu_query(pd, dnnl_query_workspace_md, 0);
   k->y_layout = *tg_cpu_query(pd, dnnl_query_dst_md, 0);
   TG_DO(tg_cpu_check(dnnl_primitive_desc_clone(&hint, pd), "forward", e->node));
@@ -57,7 +57,7 @@ static tg_status prepare_calls(tg_exec *e, pool *k) {
   TG_DO(tg_cpu_check(dnnl_pooling_backward_desc_init(&op, w.alg, &inner, &k->y_layout, w.stride,
                                                      w.kernel, w.before, w.after),
                      "backward", e->node));
-  TG_DO(tg_cpu_primitive_desc(e->device, &op, NULL, hint, &pd));
+  TG_DO(tg_cpu_primitive_desc(e, &op, NULL, hint, &pd));
   TG_DO(tg_cpu_call_create(&k->backward, e->device, pd));
   TG_DO(tg_cpu_call_arg(&k->backward, DNNL_ARG_DIFF_DST, &k->y_layout));
   TG_DO(tg_cpu_call_out(&k->backward, DNNL_ARG_DIFF_SRC, &x, &inner));
