@@ -10,44 +10,61 @@ typedef struct elementwise {
   dnnl_memory_desc_t layout; /* of y: x's */
 } elementwise;
 
-/* Backward reads y where it can: then y may have been x's memory, and x need not be kept. */
-static tg_status prepare(tg_exec *e, dnnl_alg_kind_t alg, dnnl_alg_kind_t alg_of_y, float alpha) {
-  elementwise *k = calloc(1, sizeof *k);
-  if (!k) TG_FAIL(TG_ERUNTIME, "no memory for the kernel of %s", e->node->name);
-  e->state = k;
-  dnnl_memory_desc_t x;
+/* Elements in whatever order they lie, padding with them: oneDNN's fast loops refuse padding, and
+ * ReLU leaves its zeros alone. */
+static void in_a_row(const dnnl_memory_desc_t *desc, dnnl_memory_desc_t *out) {
+  dnnl_dims_t dims = {1}, strides = {1};
+  dims[0] = (dnnl_dim_t)(dnnl_memory_desc_get_size(desc) / dnnl_data_type_size(desc->data_type));
+  dnnl_memory_desc_init_by_strides(out, 1, dims, desc->data_type, strides);
+}
+
+/* Backward reads y: x need not be kept. */
+static tg_status prepare_calls(tg_exec *e, elementwise *k, dnnl_alg_kind_t alg,
+                               dnnl_alg_kind_t alg_of_y, float alpha) {
+  dnnl_memory_desc_t x, y = k->layout;
   tg_cpu_desc(e->x[0], &x);
-  k->layout = x;
-  k->layout.data_type = tg_cpu_dtype(e->y->dtype);
-  tg_cpu_place(e->y, &k->layout);
+  if (alg == dnnl_eltwise_relu && x.data_type == y.data_type) {
+    in_a_row(&k->layout, &y);
+    x = y;
+  }
   dnnl_eltwise_desc_t op;
   dnnl_primitive_desc_t pd, hint = NULL;
   tg_status status = TG_OK;
   TG_TRY(tg_cpu_check(
       dnnl_eltwise_forward_desc_init(&op, e->train ? dnnl_forward_training : dnnl_forward_inference,
-                                     alg, &k->layout, alpha, 0),
+                                     alg, &y, alpha, 0),
       "forward", e->node));
   TG_TRY(tg_cpu_primitive_desc(e, &op, NULL, NULL, &pd));
   TG_DO(tg_cpu_check(dnnl_primitive_desc_clone(&hint, pd), "forward", e->node));
   TG_DO(tg_cpu_call_create(&k->forward, e->device, pd));
-  TG_DO(tg_cpu_call_in(&k->forward, DNNL_ARG_SRC, &x, &k->layout));
-  TG_DO(tg_cpu_call_arg(&k->forward, DNNL_ARG_DST, &k->layout));
-  tg_cpu_need_scratch(e, k->forward.scratch_bytes);
+  TG_DO(tg_cpu_call_in(&k->forward, DNNL_ARG_SRC, &x, &y));
+  TG_DO(tg_cpu_call_arg(&k->forward, DNNL_ARG_DST, &y));
   if (!e->train || !e->needs_dx[0]) goto done;
-  TG_DO(
-      tg_cpu_check(dnnl_eltwise_backward_desc_init(&op, alg_of_y, &k->layout, &k->layout, alpha, 0),
-                   "backward", e->node));
+  TG_DO(tg_cpu_check(dnnl_eltwise_backward_desc_init(&op, alg_of_y, &y, &y, alpha, 0), "backward",
+                     e->node));
   TG_DO(tg_cpu_primitive_desc(e, &op, NULL, hint, &pd));
   TG_DO(tg_cpu_call_create(&k->backward, e->device, pd));
-  TG_DO(tg_cpu_call_arg(&k->backward, DNNL_ARG_DST, &k->layout));
-  TG_DO(tg_cpu_call_arg(&k->backward, DNNL_ARG_DIFF_DST, &k->layout));
-  TG_DO(tg_cpu_call_out(&k->backward, DNNL_ARG_DIFF_SRC, &x, &k->layout));
-  tg_cpu_need_scratch(e, k->backward.scratch_bytes);
-  e->keep_y = true;
-  if (e->x[0]->dtype == e->y->dtype) e->dx_alias[0] = TG_ALIAS_OVER_DY;
+  TG_DO(tg_cpu_call_arg(&k->backward, DNNL_ARG_DST, &y));
+  TG_DO(tg_cpu_call_arg(&k->backward, DNNL_ARG_DIFF_DST, &y));
+  TG_DO(tg_cpu_call_out(&k->backward, DNNL_ARG_DIFF_SRC, &x, &y));
 done:
   dnnl_primitive_desc_destroy(hint);
   return status;
+}
+
+static tg_status prepare(tg_exec *e, dnnl_alg_kind_t alg, dnnl_alg_kind_t alg_of_y, float alpha) {
+  elementwise *k = calloc(1, sizeof *k);
+  if (!k) TG_FAIL(TG_ERUNTIME, "no memory for the kernel of %s", e->node->name);
+  e->state = k;
+  tg_cpu_desc(e->x[0], &k->layout);
+  k->layout.data_type = tg_cpu_dtype(e->y->dtype);
+  tg_cpu_place(e->y, &k->layout);
+  TG_TRY(prepare_calls(e, k, alg, alg_of_y, alpha));
+  tg_cpu_need_scratch(e, k->forward.scratch_bytes);
+  tg_cpu_need_scratch(e, k->backward.scratch_bytes);
+  e->keep_y = true;
+  if (e->x[0]->dtype == e->y->dtype) e->dx_alias[0] = TG_ALIAS_OVER_DY;
+  return TG_OK;
 }
 
 static tg_status relu_prepare(tg_exec *e) {
