@@ -30,6 +30,7 @@ void tg_help(FILE *out) {
   fputs("\noptions:\n"
         "  --help     this text; after a command, that command's\n"
         "  --version  the version\n"
+        "  --keys     the configuration as a Markdown table; --man: the man page, roff\n"
         "  -q         warnings and errors only\n"
         "\nexit codes:\n",
         out);
@@ -92,6 +93,8 @@ void tg_man(FILE *out) {
   man_commands(out);
   fputs(".SH OPTIONS\n.TP\n.B \\-\\-help\nHelp; after a command, that command's.\n"
         ".TP\n.B \\-\\-version\nThe version.\n"
+        ".TP\n.B \\-\\-keys\nThe configuration as a Markdown table.\n"
+        ".TP\n.B \\-\\-man\nThis page, as roff.\n"
         ".TP\n.B \\-q\nWarnings and errors only.\n.SH CONFIGURATION\n"
         "YAML with one mapping per section; on the command line, section.key=value. Precedence:\n"
         "command line, file, default.\n",

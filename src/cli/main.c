@@ -113,6 +113,10 @@ static tg_status dispatch(int argc, char **argv) {
     tg_man(stdout);
     return TG_OK;
   }
+  if (strcmp(argv[0], "--keys") == 0) {
+    tg_config_markdown(stdout);
+    return TG_OK;
+  }
   if (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0 ||
       (strcmp(argv[0], "help") == 0 && argc == 1)) {
     tg_help(stdout);

@@ -1,0 +1,53 @@
+#!/bin/bash
+# Commands as users meet them: help, man page, README's table, list, plan, eval, export, report.
+set -u
+. "$(dirname "$0")/../support/shell.sh"
+"$TARDIGRAD" --help | grep -q 'usage: tardigrad' || fail "--help"
+"$TARDIGRAD" --version | grep -qE '^tardigrad [0-9]+\.[0-9]+\.[0-9]+$' || fail "--version"
+for command in train eval replay report plan list export; do
+  "$TARDIGRAD" $command --help | grep -q "usage: tardigrad $command" || fail "$command --help"
+  "$TARDIGRAD" help $command | grep -q "usage: tardigrad $command" || fail "help $command"
+  "$TARDIGRAD" --man | grep -q "tardigrad $command" || fail "$command is not in the man page"
+  grep -q "^| \`$command" "$here/README.md" || fail "$command is not in README.md"
+done
+sed -n '/<!-- tardigrad --keys -->/,/<!-- end of keys -->/p' "$here/README.md" | grep '^|' > readme.txt
+"$TARDIGRAD" --keys > keys.txt
+cmp -s readme.txt keys.txt || fail "README.md's table of keys is not what tardigrad --keys prints"
+for shelf in models rules optimizers datasets devices transports; do
+  [ "$("$TARDIGRAD" list $shelf | wc -l)" -ge 2 ] || fail "list $shelf"
+done
+cat > mlp.yaml <<Y
+run: {name: mlp}
+data: {name: synthetic, train_limit: 2048, test_limit: 256}
+model: {name: resnet20}
+train: {batch: 64, epochs: 0.125}
+sync: {rule: dc-asgd-a}
+transport: {name: sim}
+sim: {workers: 2}
+Y
+"$TARDIGRAD" -q plan mlp.yaml --json > plan.json 2>/dev/null || fail "plan"
+"$TARDIGRAD" -q train mlp.yaml || fail "train"
+"$TARDIGRAD" -q train runs/mlp/config.yaml run.name=again || fail "the resolved configuration does not run"
+[ "$(hash runs/mlp)" = "$(hash runs/again)" ] || fail "the resolved configuration gives another run"
+"$TARDIGRAD" -q eval runs/mlp --json > eval.json || fail "eval"
+"$TARDIGRAD" -q eval runs/mlp/checkpoints/0 --split train | grep -q '2048 samples' || fail "eval of a checkpoint"
+"$TARDIGRAD" -q export runs/mlp -o weights.safetensors || fail "export"
+"$TARDIGRAD" -q report runs/mlp runs/again -o both.html || fail "report"
+[ -s runs/mlp/report.html ] && [ -s both.html ] || fail "no report"
+"$TARDIGRAD" -q train mlp.yaml || fail "train again"
+[ -d runs/mlp.1 ] || fail "the earlier run was not kept"
+[ "$(find . -name '*.part' | wc -l)" = 0 ] || fail "half written files are left"
+python3 - <<'P' || fail "what was written is not what it should be"
+import json, struct
+plan = json.load(open("plan.json"))
+assert plan["parameters"] == 269722 and plan["statistics"] == 1376, plan
+assert plan["memory_bytes"]["worker"] > 0 and plan["bytes_per_update"] > 8 * 269722 and plan["floor_seconds"], plan
+result = json.load(open("eval.json"))
+last = [json.loads(line) for line in open("runs/mlp.1/metrics.jsonl")][-1]
+assert last["kind"] == "end" and result["split"] == "test" and result["samples"] == 256
+assert abs(result["error"] - last["error"]) < 1e-9 and abs(result["loss"] - last["loss"]) < 1e-5, (result, last)
+raw = open("weights.safetensors", "rb").read()
+header = json.loads(raw[8:8 + struct.unpack("<Q", raw[:8])[0]])
+assert header["conv1.weight"]["shape"] == [16, 3, 3, 3] and "bn1.num_batches_tracked" in header, list(header)[:5]
+P
+exit 0
