@@ -18,9 +18,10 @@ static void in_a_row(const dnnl_memory_desc_t *desc, dnnl_memory_desc_t *out) {
   dnnl_memory_desc_init_by_strides(out, 1, dims, desc->data_type, strides);
 }
 
-/* Backward reads y: x need not be kept. */
+/* Backward reads y if `alg_of_y` is not undefined: then x need not be kept. */
 static tg_status prepare_calls(tg_exec *e, elementwise *k, dnnl_alg_kind_t alg,
                                dnnl_alg_kind_t alg_of_y, float alpha) {
+  bool from_y = alg_of_y != dnnl_alg_kind_undef;
   dnnl_memory_desc_t x, y = k->layout;
   tg_cpu_desc(e->x[0], &x);
   if (alg == dnnl_eltwise_relu && x.data_type == y.data_type) {
@@ -40,11 +41,15 @@ static tg_status prepare_calls(tg_exec *e, elementwise *k, dnnl_alg_kind_t alg,
   TG_DO(tg_cpu_call_in(&k->forward, DNNL_ARG_SRC, &x, &y));
   TG_DO(tg_cpu_call_arg(&k->forward, DNNL_ARG_DST, &y));
   if (!e->train || !e->needs_dx[0]) goto done;
-  TG_DO(tg_cpu_check(dnnl_eltwise_backward_desc_init(&op, alg_of_y, &y, &y, alpha, 0), "backward",
-                     e->node));
+  TG_DO(
+      tg_cpu_check(dnnl_eltwise_backward_desc_init(&op, from_y ? alg_of_y : alg, &y, &y, alpha, 0),
+                   "backward", e->node));
   TG_DO(tg_cpu_primitive_desc(e, &op, NULL, hint, &pd));
   TG_DO(tg_cpu_call_create(&k->backward, e->device, pd));
-  TG_DO(tg_cpu_call_arg(&k->backward, DNNL_ARG_DST, &y));
+  if (from_y)
+    TG_DO(tg_cpu_call_arg(&k->backward, DNNL_ARG_DST, &y));
+  else
+    TG_DO(tg_cpu_call_in(&k->backward, DNNL_ARG_SRC, &x, &y));
   TG_DO(tg_cpu_call_arg(&k->backward, DNNL_ARG_DIFF_DST, &y));
   TG_DO(tg_cpu_call_out(&k->backward, DNNL_ARG_DIFF_SRC, &x, &y));
 done:
@@ -62,7 +67,8 @@ static tg_status prepare(tg_exec *e, dnnl_alg_kind_t alg, dnnl_alg_kind_t alg_of
   TG_TRY(prepare_calls(e, k, alg, alg_of_y, alpha));
   tg_cpu_need_scratch(e, k->forward.scratch_bytes);
   tg_cpu_need_scratch(e, k->backward.scratch_bytes);
-  e->keep_y = true;
+  e->keep_y = alg_of_y != dnnl_alg_kind_undef;
+  e->keep_x[0] = !e->keep_y;
   if (e->x[0]->dtype == e->y->dtype) e->dx_alias[0] = TG_ALIAS_OVER_DY;
   return TG_OK;
 }
@@ -73,7 +79,9 @@ static tg_status relu_prepare(tg_exec *e) {
 
 static tg_status leaky_relu_prepare(tg_exec *e) {
   const tg_leaky_relu_attr *a = e->node->attr;
-  return prepare(e, dnnl_eltwise_relu, dnnl_eltwise_relu_use_dst_for_bwd, a->slope);
+  /* A negative slope folds two x onto one y. */
+  dnnl_alg_kind_t of_y = a->slope < 0 ? dnnl_alg_kind_undef : dnnl_eltwise_relu_use_dst_for_bwd;
+  return prepare(e, dnnl_eltwise_relu, of_y, a->slope);
 }
 
 static tg_status sigmoid_prepare(tg_exec *e) {
@@ -89,6 +97,7 @@ static tg_status forward(tg_exec *e) {
 
 static tg_status backward(tg_exec *e) {
   elementwise *k = e->state;
+  tg_cpu_call_bind(&k->backward, DNNL_ARG_SRC, e->x[0]->data);
   tg_cpu_call_bind(&k->backward, DNNL_ARG_DST, e->y->data);
   tg_cpu_call_bind(&k->backward, DNNL_ARG_DIFF_DST, e->dy);
   tg_cpu_call_bind(&k->backward, DNNL_ARG_DIFF_SRC, e->dx[0]);
