@@ -134,13 +134,13 @@ valgrind: ## unit tests under valgrind (AVX2: valgrind knows no AVX-512)
 	@$(MAKE) --no-print-directory BUILD=build-valgrind MARCH=x86-64-v3 CFLAGS='-O1 -g' tests
 	@tests/run.sh build-valgrind valgrind
 
-asan: ## every test with AddressSanitizer
+asan: ## unit, MPI and command tests with AddressSanitizer
 	@$(MAKE) --no-print-directory BUILD=build-asan CFLAGS='-O1 -g -fno-omit-frame-pointer' SANITIZE=-fsanitize=address tests
-	@SANITIZER=address tests/run.sh build-asan unit mpi scripts
+	@SANITIZER=address tests/run.sh build-asan unit mpi commands
 
-ubsan: ## every test with UndefinedBehaviorSanitizer
+ubsan: ## the same with UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory BUILD=build-ubsan CFLAGS='-O1 -g' SANITIZE='-fsanitize=undefined -fno-sanitize-recover=all' tests
-	@SANITIZER=undefined tests/run.sh build-ubsan unit mpi scripts
+	@SANITIZER=undefined tests/run.sh build-ubsan unit mpi commands
 
 lint: ## layout, floors, spelling of names, static analysis
 	@tests/lint.sh

@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh BUILD KIND... - runs tests of the kinds unit, mpi, scripts, valgrind; counts what passed, what
+# run.sh BUILD KIND... - runs tests of the kinds unit, mpi, commands, scripts, valgrind; counts what passed, what
 # failed and what was skipped, and why. A test that exits with 77 was skipped: its last line says why.
 # REQUIRE="cuda slurm": a skip whose reason begins with one of these words is a failure.
 set -u
@@ -36,6 +36,7 @@ for kind in "$@"; do
            [ -e "$t" ] || continue
            n=$(sed -nE 's/^.*RANKS: ([0-9]+).*/\1/p' "$t" | head -n 1)
            one "${t%.c}" 300 env CK_FORK=no mpirun -n "${n:-4}" "$build/${t%.c}"; done ;;
+    commands) for t in tests/cli/test_*.sh; do one "$t" 900 "$t"; done ;;
     scripts) for t in tests/*/test_*.sh tests/*/test_*.py; do
                [ -e "$t" ] || continue
                one "$t" 900 "$t"; done ;;
