@@ -1,6 +1,7 @@
 #!/bin/bash
 # Commands as users meet them: help, man page, README's table, list, plan, eval, export, report.
 set -u
+root=$(cd "$(dirname "$0")/../.." && pwd)
 . "$(dirname "$0")/../support/shell.sh"
 "$TARDIGRAD" --help | grep -q 'usage: tardigrad' || fail "--help"
 "$TARDIGRAD" --version | grep -qE '^tardigrad [0-9]+\.[0-9]+\.[0-9]+$' || fail "--version"
@@ -8,9 +9,9 @@ for command in train eval replay report plan list export; do
   "$TARDIGRAD" $command --help | grep -q "usage: tardigrad $command" || fail "$command --help"
   "$TARDIGRAD" help $command | grep -q "usage: tardigrad $command" || fail "help $command"
   "$TARDIGRAD" --man | grep -q "tardigrad $command" || fail "$command is not in the man page"
-  grep -q "^| \`$command" "$here/README.md" || fail "$command is not in README.md"
+  grep -q "^| \`$command" "$root/README.md" || fail "$command is not in README.md"
 done
-sed -n '/<!-- tardigrad --keys -->/,/<!-- end of keys -->/p' "$here/README.md" | grep '^|' > readme.txt
+sed -n '/<!-- tardigrad --keys -->/,/<!-- end of keys -->/p' "$root/README.md" | grep '^|' > readme.txt
 "$TARDIGRAD" --keys > keys.txt
 cmp -s readme.txt keys.txt || fail "README.md's table of keys is not what tardigrad --keys prints"
 for shelf in models rules optimizers datasets devices transports; do
