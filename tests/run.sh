@@ -10,6 +10,8 @@ export TARDIGRAD=$PWD/$build/tardigrad BUILD=$PWD/$build
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
 export OMP_WAIT_POLICY=passive
+# A busy machine is no failure: the limits below are what ends a test that hangs.
+export CK_TIMEOUT_MULTIPLIER=10
 case ${SANITIZER:-} in
   # Open MPI, OpenCL's loader and hwloc keep memory until exit: leaks are looked for where only we run.
   address) export ASAN_OPTIONS=detect_leaks=0:handle_segv=0:allow_user_segv_handler=1 ;;
