@@ -1,5 +1,7 @@
 /* 3x3 convolutions that are large enough for Winograd's algorithm (where the processor has it), and
- * their neighbours that are just not: against the reference, trained and evaluated. */
+ * their neighbours that are just not: against the reference, trained and evaluated.
+ *
+ * VALGRIND: no, minutes for what test_conv runs there in smaller shapes */
 #include "../ops/harness.h"
 
 static tg_value *build(tg_graph *g, tg_value *const *x, const op_case *c) {
