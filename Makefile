@@ -17,8 +17,8 @@ REQUIRE ?=
 PACKAGES_BUILD := gcc libc6-dev make pkg-config openmpi-bin libopenmpi-dev libopenblas-openmp-dev \
                   libdnnl-dev libcyaml-dev libjansson-dev libhwloc-dev libxxhash-dev zlib1g-dev
 PACKAGES_DATA  := dataset-fashion-mnist
-PACKAGES_TEST  := check valgrind python3 python3-venv clang libclang-rt-14-dev libomp-14-dev man-db
-PACKAGES_LINT  := clang-format clang-tidy cppcheck shellcheck
+PACKAGES_TEST  := check valgrind python3 python3-venv man-db
+PACKAGES_LINT  := clang clang-format clang-tidy libomp-dev cppcheck shellcheck
 
 # ---- where the libraries are: pkg-config, or <NAME>_HOME ----
 pc_cflags = $(if $($(2)_HOME),-I$($(2)_HOME)/include,$(shell pkg-config --cflags $(1) 2>/dev/null))
