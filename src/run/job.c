@@ -75,18 +75,16 @@ tg_status tg_job_save(tg_job *job) {
   return status;
 }
 
-static tg_status newest(const tg_job *job, char *folder, size_t size) {
-  uint64_t update;
-  TG_TRY(tg_checkpoint_newest(job->folder.run, &update));
-  snprintf(folder, size, "%s/checkpoints/%llu", job->folder.run, (unsigned long long)update);
-  return TG_OK;
+static void checkpoint_path(const tg_job *job, uint64_t update, char *path, size_t size) {
+  snprintf(path, size, "%s/checkpoints/%llu", job->folder.run, (unsigned long long)update);
 }
 
-tg_status tg_job_peek(const tg_job *job, tg_ckpt_content *out) {
+tg_status tg_job_peek(tg_job *job) {
   char folder[900];
-  TG_TRY(newest(job, folder, sizeof folder));
-  *out = (tg_ckpt_content){0};
-  return tg_checkpoint_load(folder, out);
+  uint64_t update;
+  TG_TRY(tg_checkpoint_newest(job->folder.run, &update));
+  checkpoint_path(job, update, folder, sizeof folder);
+  return tg_checkpoint_load(folder, &job->from);
 }
 
 static tg_status counters_back(tg_job *job) {
@@ -111,7 +109,7 @@ tg_status tg_job_restore(tg_job *job) {
   tg_array_list state = {0};
   tg_ckpt_content content = {0};
   tg_status status = TG_OK;
-  TG_TRY(newest(job, folder, sizeof folder));
+  checkpoint_path(job, job->from.update, folder, sizeof folder);
   TG_DO(content_of(job, &state, &content));
   TG_DO(tg_checkpoint_load(folder, &content));
   tg_recorder_restored(job->recorder);

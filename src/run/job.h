@@ -15,11 +15,12 @@ typedef struct tg_job {
   tg_folder folder;
   int lock; /* of the folder, or -1 */
   bool resumed;
-  tg_net *net;       /* where gradients are computed */
-  tg_comm *comm;     /* NULL for sgd */
-  tg_trace *trace;   /* asynchronous runs, rank 0 */
-  tg_server *server; /* asynchronous runs, rank 0 */
-  tg_sync *sync;     /* synchronous runs, every rank */
+  tg_ckpt_content from; /* counters of the checkpoint that is continued */
+  tg_net *net;          /* where gradients are computed */
+  tg_comm *comm;        /* NULL for sgd */
+  tg_trace *trace;      /* asynchronous runs, rank 0 */
+  tg_server *server;    /* asynchronous runs, rank 0 */
+  tg_sync *sync;        /* synchronous runs, every rank */
   tg_metrics *metrics;
   tg_recorder *recorder;
   char device[256]; /* what computes, in words */
@@ -29,9 +30,9 @@ typedef struct tg_job {
 
 /* tg_job_save - a checkpoint of the state as it is. */
 TG_CHECKED tg_status tg_job_save(tg_job *job);
-/* tg_job_peek - counters of the newest whole checkpoint, for the files that must be cut back to
- * them; TG_ENOINPUT if there is none. tg_job_restore - its whole state. */
-TG_CHECKED tg_status tg_job_peek(const tg_job *job, tg_ckpt_content *out);
+/* tg_job_peek - fills job->from with the counters of the newest whole checkpoint; TG_ENOINPUT if
+ * there is none. tg_job_restore - after it: the whole state of that checkpoint. */
+TG_CHECKED tg_status tg_job_peek(tg_job *job);
 TG_CHECKED tg_status tg_job_restore(tg_job *job);
 
 /* Weights, running statistics and counters of whichever loop runs. */

@@ -99,16 +99,15 @@ static tg_status start_line(tg_job *job) {
 static tg_status open_records(tg_job *job) {
   const tg_config *c = job->config;
   const tg_setup *s = &job->setup;
-  tg_ckpt_content from = {.metrics_bytes = UINT64_MAX};
+  const tg_ckpt_content *from = &job->from;
   bool async = s->rule->scheme == TG_SCHEME_ASYNC;
-  if (job->resumed) TG_TRY(tg_job_peek(job, &from));
   if (async && job->resumed)
-    TG_TRY(tg_trace_open(job->folder.trace, s->workers, (uint64_t)c->run_seed, from.trace_records,
+    TG_TRY(tg_trace_open(job->folder.trace, s->workers, (uint64_t)c->run_seed, from->trace_records,
                          &job->trace));
   else if (async)
     TG_TRY(tg_trace_create(job->folder.trace, s->workers, (uint64_t)c->run_seed, &job->trace));
-  TG_TRY(
-      tg_metrics_open(job->folder.run, from.metrics_bytes, c->metrics_tensorboard, &job->metrics));
+  uint64_t keep = job->resumed ? from->metrics_bytes : UINT64_MAX;
+  TG_TRY(tg_metrics_open(job->folder.run, keep, c->metrics_tensorboard, &job->metrics));
   tg_recorder_options options = {.metrics = job->metrics,
                                  .workers = s->workers,
                                  .every = (uint64_t)c->metrics_every,
@@ -124,8 +123,7 @@ static tg_status prepare_folder(tg_job *job) {
   TG_TRY(tg_folder_of(job->config, &job->folder));
   TG_TRY(tg_folder_lock(&job->folder, &job->lock));
   if (strcmp(job->config->resume, "auto") == 0) {
-    tg_ckpt_content found;
-    tg_status status = tg_job_peek(job, &found);
+    tg_status status = tg_job_peek(job);
     if (status != TG_OK && status != TG_ENOINPUT) return status;
     job->resumed = status == TG_OK;
     if (!job->resumed) tg_info("nothing to resume in %s: starting", job->folder.run);
