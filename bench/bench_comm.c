@@ -5,8 +5,9 @@
  * message each way and then in pieces, so that what else the machine does hits all of them. A push
  * and pull is counted from the gradient being ready to the new weights being there, on the worker.
  *
- * The server has its part of the machine's cores, then all of them: the worker's are idle
- * meanwhile.
+ * Bodies go by message, as between machines, and then stay in memory that both see, as between
+ * ranks of one machine. The server has its part of the machine's cores, then all of them: the
+ * worker's are idle meanwhile.
  *
  * One JSON object a line; ratio: ping-pong seconds over ours, medians over turns.
  *
@@ -21,6 +22,7 @@
 
 typedef struct bench {
   size_t n, piece;
+  bool share;
   int turns, turn;
   tg_world world;
   float *out, *in;                  /* of the ping-pong */
@@ -78,6 +80,12 @@ static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const f
   return TG_OK;
 }
 
+static tg_status place_gradient(tg_compute *c, float *g) {
+  free(c->g);
+  c->g = g;
+  return TG_OK;
+}
+
 static tg_status evaluate(tg_compute *c, const float *w, const float *b, double *loss_sum,
                           uint64_t *correct, uint32_t *samples) {
   (void)c, (void)w, (void)b;
@@ -110,6 +118,8 @@ static tg_status serve(bench *b, const char *rule, const tg_transport *mpi, tg_c
   tg_observer observer = {.self = b, .handled = handled};
   tg_serve_options options = {
       .transport = mpi, .comm = comm, .workers = 1, .n = b->n, .observer = &observer};
+  float *bak = mpi->weights(comm, 0);
+  if (bak) o.bak = &bak;
   TG_TRY(tg_rule_find(rule, &o.rule));
   TG_TRY(tg_optimizer_find("sgd", &o.optimizer));
   o.hyper.lambda = o.rule->default_lambda;
@@ -134,12 +144,13 @@ static void report(bench *b, const char *rule) {
   double ours = median(b->exchange, b->turns), whole = median(b->whole, b->turns);
   double parts = median(b->parts, b->turns), bytes = 2.0 * (double)b->n * sizeof(float);
   printf("{\"bench\":\"comm\",\"rule\":\"%s\",\"parameters\":%zu,\"piece_bytes\":%zu,"
-         "\"threads\":%d,\"turns\":%d,\"exchange_s\":%.6f,\"exchange_gb_per_s\":%.3f,"
+         "\"shared_memory\":%s,\"threads\":%d,\"turns\":%d,\"exchange_s\":%.6f,\"exchange_gb_per_"
+         "s\":%.3f,"
          "\"ping_pong_s\":%.6f,\"ping_pong_gb_per_s\":%.3f,\"ping_pong_pieces_s\":%.6f,"
          "\"ratio\":%.3f,\"ratio_pieces\":%.3f,\"ratio_best\":%.3f}\n",
-         rule, b->n, b->piece * sizeof(float), omp_get_max_threads(), b->turns, ours,
-         bytes / ours * 1e-9, whole, bytes / whole * 1e-9, parts, whole / ours, parts / ours,
-         b->whole[1] / b->exchange[1]);
+         rule, b->n, b->piece * sizeof(float), b->share ? "true" : "false", omp_get_max_threads(),
+         b->turns, ours, bytes / ours * 1e-9, whole, bytes / whole * 1e-9, parts, whole / ours,
+         parts / ours, b->whole[1] / b->exchange[1]);
   fflush(stdout);
 }
 
@@ -147,11 +158,19 @@ static tg_status run(bench *b, const char *rule) {
   const tg_transport *mpi;
   tg_comm *comm;
   uint32_t flags;
-  tg_compute compute = {
-      .n = b->n, .batch = 1, .self = b, .gradient = gradient, .evaluate = evaluate};
+  tg_compute compute = {.n = b->n,
+                        .batch = 1,
+                        .self = b,
+                        .place_gradient = place_gradient,
+                        .gradient = gradient,
+                        .evaluate = evaluate};
   compute.g = tg_alloc_aligned(b->n * sizeof(float));
-  tg_comm_options o = {
-      .workers = 1, .n = b->n, .piece = b->piece, .timeout_s = 60, .compute = &compute};
+  tg_comm_options o = {.workers = 1,
+                       .n = b->n,
+                       .piece = b->piece,
+                       .share = b->share,
+                       .timeout_s = 60,
+                       .compute = &compute};
   TG_TRY(tg_transport_find("mpi", &mpi));
   TG_TRY(mpi->open(&o, &comm));
   if (b->world.rank == 0)
@@ -159,7 +178,7 @@ static tg_status run(bench *b, const char *rule) {
   else
     TG_TRY(mpi->work(comm, &flags));
   mpi->close(comm);
-  free(compute.g);
+  if (!b->share || b->world.rank == 0) free(compute.g);
   if (b->world.rank == 0) report(b, rule);
   return TG_OK;
 }
@@ -167,13 +186,18 @@ static tg_status run(bench *b, const char *rule) {
 /* The server's threads differ, the worker's do not: they would only compute a norm. */
 static tg_status run_rules(bench *b, int threads) {
   if (b->world.rank == 0) omp_set_num_threads(threads);
-  TG_TRY(run(b, "asgd"));
-  return run(b, "dc-asgd-a");
+  for (int share = 0; share < 2; share++) {
+    b->share = share;
+    TG_TRY(run(b, "asgd"));
+    TG_TRY(run(b, "dc-asgd-a"));
+  }
+  return TG_OK;
 }
 
 static tg_status run_all(bench *b) {
   size_t pieces = b->n / b->piece + 2;
-  int cores = omp_get_num_procs(), part = cores / b->world.local_size;
+  int cores = omp_get_num_procs();
+  int part = cores > b->world.local_size ? cores / b->world.local_size : 1;
   b->out = tg_alloc_aligned(b->n * sizeof(float));
   b->in = tg_alloc_aligned(b->n * sizeof(float));
   b->request = calloc(pieces, sizeof(MPI_Request));
@@ -181,8 +205,8 @@ static tg_status run_all(bench *b) {
   if (!b->out || !b->in || !b->request || !b->exchange) TG_FAIL(TG_ERUNTIME, "no memory");
   b->whole = b->exchange + b->turns + 1;
   b->parts = b->whole + b->turns + 1;
-  omp_set_num_threads(part > 0 ? part : 1);
-  TG_TRY(run_rules(b, part > 0 ? part : 1));
+  omp_set_num_threads(part);
+  TG_TRY(run_rules(b, part));
   return cores > part ? run_rules(b, cores) : TG_OK;
 }
 

@@ -13,7 +13,7 @@
 
 /* Rules and optimisers run block by block: a block and its companions stay in the L1 cache, so that
  * rule, optimiser and the copy into w_bak are one pass over memory. */
-enum { TG_BLOCK = 1024 }; /* floats */
+enum { TG_BLOCK = 512 }; /* floats */
 
 typedef struct tg_hyper {
   float lr;                /* per server update, schedule and warm-up included */

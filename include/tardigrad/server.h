@@ -41,6 +41,8 @@ typedef struct tg_server_options {
   uint32_t workers;
   bool global_state;    /* one rule state for all workers (sync.mean_square=global) */
   size_t n, k, ks;      /* parameters, running statistics, batch statistics in a push */
+  float *const *bak;    /* [workers] memory [n] for w_bak(m), owned by the caller; an entry of NULL,
+                           or NULL: the server's own */
   const tg_fold *folds; /* how ks folds into k */
   size_t fold_count;
   uint32_t batch;          /* samples per gradient */

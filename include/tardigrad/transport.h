@@ -40,6 +40,7 @@ typedef struct tg_comm_options {
   uint32_t workers;
   size_t n, k, ks;
   size_t piece;     /* most floats per piece of a body (mpi); 0 = 256 Ki */
+  bool share;       /* workers of the server's machine share memory with it (mpi) */
   double timeout_s; /* every wait ends after this, and says for whom it waited */
   tg_trace *trace;  /* order recorded into, and prescribed by; NULL = neither */
   tg_sim_options sim;
@@ -52,6 +53,9 @@ typedef struct tg_transport {
   const char *name, *help;
   tg_status (*open)(const tg_comm_options *options, tg_comm **out);
   void (*close)(tg_comm *comm);
+  /* Memory [n] that w_bak(worker) should live in, because that worker sees it too: weights are then
+   * not copied. Owned by comm. NULL, or a NULL row: any memory will do. */
+  float *(*weights)(tg_comm *comm, uint32_t worker);
   /* Takes the next message: in arrival order, fair among workers, or in the prescribed order. */
   tg_status (*recv)(tg_comm *comm, tg_msg *out);
   /* The next piece of the body of the message taken last: *g points at span->hi - span->lo floats,

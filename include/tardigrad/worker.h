@@ -16,6 +16,9 @@ typedef struct tg_compute {
   float *g; /* [n] the gradient of the last call */
   float *s; /* [ks] its batch statistics */
   void *self;
+  /* From now on gradients go to g [n], memory of the caller that outlives their use. NULL row: they
+   * stay where they are. */
+  tg_status (*place_gradient)(struct tg_compute *c, float *g);
   /* Gradient of worker `worker`'s batch `step` at w [n]: fills g, s and the result. */
   tg_status (*gradient)(struct tg_compute *c, uint32_t worker, uint64_t step, const float *w,
                         double *loss_sum, uint64_t *correct);

@@ -3,11 +3,13 @@
 #ifndef DIST_COMM_MPI_H
 #define DIST_COMM_MPI_H
 
+#include "dist/shared_memory.h"
 #include "tardigrad/transport.h"
 
 /* Messages between two ranks are matched by these, in the order in which they were sent. */
 enum {
   TG_TAG_HEADER = 1,
+  TG_TAG_SHARED, /* where shared memory is, and whether it could be opened */
   TG_TAG_GRADIENT,
   TG_TAG_BATCH_STATS,
   TG_TAG_WEIGHTS,
@@ -24,12 +26,21 @@ typedef struct tg_mpi_server tg_mpi_server;
 typedef struct tg_mpi_worker tg_mpi_worker;
 typedef struct tg_mpi_reduce tg_mpi_reduce;
 
+/* Memory that the server shares with one worker of its machine. */
+typedef struct tg_mpi_share {
+  tg_shared memory;
+  tg_shared_key key;
+  bool used; /* both see it: bodies are not sent */
+} tg_mpi_share;
+
 struct tg_comm {
   tg_comm_options o;
   MPI_Comm comm;
   int rank;
   double began;
-  size_t pieces; /* of a body of n floats */
+  size_t pieces;       /* of a body of n floats */
+  tg_mpi_share *share; /* rank 0: [workers]; a worker: [1]; NULL without sharing */
+  uint32_t share_count;
   /* Each is made when it is first needed: */
   tg_mpi_server *server; /* by rank 0's first answer */
   tg_mpi_worker *worker; /* by work() */
@@ -72,6 +83,22 @@ tg_status tg_mpi_late(const tg_wait *wait);
 
 /* tg_piece_span - piece i of a body of n floats. */
 tg_span tg_piece_span(const tg_comm *c, size_t i);
+
+/* tg_mpi_neighbour - whether a rank runs on this machine. */
+TG_CHECKED tg_status tg_mpi_neighbour(int rank, bool *out);
+
+/* ---- shared memory ---- on rank 0 m is a worker; a worker's own is 0 */
+
+/* tg_mpi_share_make - rank 0 makes it; tg_mpi_share_offer and tg_mpi_share_accept, before the first
+ * message, find out who can see it. */
+TG_CHECKED tg_status tg_mpi_share_make(tg_comm *c);
+TG_CHECKED tg_status tg_mpi_share_offer(tg_comm *c);
+TG_CHECKED tg_status tg_mpi_share_accept(tg_comm *c);
+void tg_mpi_share_close(tg_comm *c);
+/* tg_mpi_share_weights - where w_bak(m) is to live, used by both or not; NULL: anywhere.
+ * tg_mpi_share_gradient - the gradient that both see; NULL where messages carry it. */
+float *tg_mpi_share_weights(tg_comm *c, uint32_t m);
+float *tg_mpi_share_gradient(tg_comm *c, uint32_t m);
 
 /* ---- the parts ---- */
 

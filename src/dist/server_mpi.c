@@ -4,8 +4,9 @@
  * stand in `order`; the first `settled` of them will be taken in just this order. The bodies of
  * settled messages are received ahead of time into a ring of piece buffers, across message
  * boundaries, so that something is on its way while a piece is being applied. Weights are sent from
- * w_bak itself. */
+ * w_bak itself. A worker that shares memory with the server has its gradient read where it is. */
 #include <mpi.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,6 +50,11 @@ struct tg_mpi_server {
 
 static size_t pieces_of(const tg_comm *c, const tg_msg *header) {
   return header->kind == TG_MSG_PUSH && !(header->flags & TG_FLAG_NONFINITE) ? c->pieces : 0;
+}
+
+/* Pieces that come by message. */
+static size_t messages_of(tg_comm *c, uint32_t m, size_t pieces) {
+  return tg_mpi_share_gradient(c, m) ? 0 : pieces;
 }
 
 /* ---- headers ---- */
@@ -140,7 +146,8 @@ static tg_status post_ahead(tg_comm *c) {
     bool current = s->ahead_message == 0;
     if (!current && s->ahead_message > s->settled) return TG_OK;
     uint32_t m = current ? s->current : s->order[s->ahead_message - 1];
-    if (s->ahead_piece < (current ? s->current_pieces : pieces_of(c, &s->peer[m].in))) {
+    size_t pieces = current ? s->current_pieces : pieces_of(c, &s->peer[m].in);
+    if (s->ahead_piece < messages_of(c, m, pieces)) {
       TG_TRY(post_piece(c, m, s->ahead_piece++));
     } else {
       s->ahead_message++;
@@ -185,10 +192,22 @@ tg_status tg_mpi_recv(tg_comm *c, tg_msg *out) {
   TG_TRY(wait_header(c));
   TG_TRY(check_silence(c));
   TG_TRY(take(c));
+  atomic_thread_fence(memory_order_acquire); /* of a gradient in shared memory */
   TG_TRY(complete_sends(c, s->current));
   *out = s->peer[s->current].in;
   if (c->o.trace) TG_TRY(tg_trace_append(c->o.trace, out->worker, out->kind, tg_trace_print(out)));
   return post_ahead(c);
+}
+
+static tg_status next_of_ring(tg_comm *c, float **g) {
+  tg_mpi_server *s = c->server;
+  size_t slot = s->handed % RING, done = 0;
+  const tg_wait wait = {c->o.timeout_s, "a gradient from", (int)s->current + 1, true};
+  TG_TRY(tg_mpi_finish(&wait, &s->ring_request[slot], 1, &done));
+  s->handed++;
+  s->in_hand = true;
+  *g = s->ring[slot];
+  return TG_OK;
 }
 
 tg_status tg_mpi_recv_piece(tg_comm *c, tg_span *span, float **g) {
@@ -200,13 +219,10 @@ tg_status tg_mpi_recv_piece(tg_comm *c, tg_span *span, float **g) {
   TG_TRY(poll_headers(c));
   settle(c);
   TG_TRY(post_ahead(c));
-  size_t slot = s->handed % RING, done = 0;
-  const tg_wait wait = {c->o.timeout_s, "a gradient from", (int)s->current + 1, true};
-  TG_TRY(tg_mpi_finish(&wait, &s->ring_request[slot], 1, &done));
-  s->handed++;
-  s->in_hand = true;
   *span = tg_piece_span(c, s->current_next++);
-  *g = s->ring[slot];
+  *g = tg_mpi_share_gradient(c, s->current);
+  if (!*g) return next_of_ring(c, g);
+  *g += span->lo;
   return TG_OK;
 }
 
@@ -247,7 +263,7 @@ static tg_status open_server(tg_comm *c) {
     enough = (s->ring[i] = tg_alloc_aligned(longest * sizeof(float)));
   if (!enough) TG_FAIL(TG_ERUNTIME, "no memory for messages of %u workers", workers);
   for (uint32_t m = 0; m < workers; m++) TG_TRY(open_peer(c, m));
-  return TG_OK;
+  return tg_mpi_share_offer(c);
 }
 
 static bool busy(const tg_comm *c) {
@@ -311,7 +327,17 @@ tg_status tg_mpi_send(tg_comm *c, const tg_msg *reply) {
   return TG_OK;
 }
 
+/* The worker looks at w itself: it only has to know that all of it is there. */
+static tg_status share_piece(tg_comm *c, uint32_t m, tg_span span, const float *w) {
+  if (w - span.lo != tg_mpi_share_weights(c, m))
+    TG_FAIL(TG_ERUNTIME, "mpi: the weights for worker %u are not those that it shares", m);
+  if (span.hi < c->o.n) return TG_OK;
+  atomic_thread_fence(memory_order_release);
+  return send_floats(c, m, w, 0, TG_TAG_WEIGHTS);
+}
+
 tg_status tg_mpi_send_piece(tg_comm *c, uint32_t m, tg_span span, const float *w) {
+  if (tg_mpi_share_gradient(c, m)) return share_piece(c, m, span, w);
   for (size_t at = span.lo; at < span.hi;) {
     tg_span piece = tg_piece_span(c, at / c->o.piece);
     if (piece.lo != at || piece.hi > span.hi)

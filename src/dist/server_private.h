@@ -10,7 +10,8 @@ struct tg_server {
   tg_server_options options; /* pointers into the caller's memory replaced by the copies below */
   tg_fold *folds;
   tg_schedule_step *steps;
-  uint64_t total; /* updates of the whole run */
+  uint64_t total;  /* updates of the whole run */
+  float **own_bak; /* [workers] w_bak(m), or NULL where the caller lent memory for it */
   tg_server_state state;
 
   /* The message in hand, from tg_server_begin to tg_server_end. */

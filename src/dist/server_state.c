@@ -53,6 +53,21 @@ static tg_status make_vectors(const char *what, size_t count, size_t n, float **
   return TG_OK;
 }
 
+static tg_status make_bak(tg_server *s) {
+  const tg_server_options *o = &s->options;
+  s->state.bak = calloc(o->workers, sizeof *s->state.bak);
+  s->own_bak = calloc(o->workers, sizeof *s->own_bak);
+  if (!s->state.bak || !s->own_bak) TG_FAIL(TG_ERUNTIME, "server: no memory");
+  for (uint32_t m = 0; m < o->workers; m++) {
+    s->state.bak[m] = o->bak ? o->bak[m] : NULL;
+    if (s->state.bak[m]) continue;
+    TG_TRY(make_vector("w_bak", m, o->n, &s->own_bak[m]));
+    s->state.bak[m] = s->own_bak[m];
+  }
+  s->options.bak = NULL; /* the caller's list is not needed any more */
+  return TG_OK;
+}
+
 static tg_status make_state(tg_server *s) {
   const tg_server_options *o = &s->options;
   tg_server_state *t = &s->state;
@@ -64,7 +79,7 @@ static tg_status make_state(tg_server *s) {
   t->slot_count = (size_t)o->optimizer->slots;
   TG_TRY(make_vector("weights", 0, o->n, &t->w));
   TG_TRY(make_vector("running statistics", 0, o->k, &t->b));
-  TG_TRY(make_vectors("w_bak", o->workers, o->n, &t->bak));
+  TG_TRY(make_bak(s));
   TG_TRY(make_vectors("running statistics served to worker", o->workers, o->k, &t->b_bak));
   TG_TRY(make_vectors("rule state", t->rule_state_count, o->n, &t->rule_state));
   for (size_t i = 0; i < t->slot_count; i++)
@@ -109,7 +124,8 @@ static void free_vectors(float **vectors, size_t count) {
 void tg_server_destroy(tg_server *s) {
   if (!s) return;
   tg_server_state *t = &s->state;
-  free_vectors(t->bak, s->options.workers);
+  free_vectors(s->own_bak, s->options.workers);
+  free(t->bak);
   free_vectors(t->b_bak, s->options.workers);
   free_vectors(t->rule_state, t->rule_state_count);
   for (int i = 0; i < TG_MAX_SLOTS; i++) free(t->slot[i]);

@@ -1,7 +1,8 @@
 /* transport_mpi.c - the mpi row: Open MPI, point-to-point. Rank 0 is the server, rank m+1 worker m.
  *
- * server_mpi.c and worker_mpi.c are the two sides of a push and a pull, allreduce_mpi.c is the
- * synchronous scheme, wait_mpi.c waits, world_mpi.c starts and ends. */
+ * server_mpi.c and worker_mpi.c are the two sides of a push and a pull, share_mpi.c spares ranks of
+ * one machine the copies, allreduce_mpi.c is the synchronous scheme, wait_mpi.c waits, world_mpi.c
+ * starts and ends. */
 #include <limits.h>
 #include <mpi.h>
 #include <stdlib.h>
@@ -40,6 +41,8 @@ static tg_status check_options(const tg_comm *c) {
   if (o->piece > INT_MAX || o->k > INT_MAX || o->ks > INT_MAX)
     TG_FAIL(TG_ECONFIG, "mpi: a piece of %zu, statistics of %zu and %zu floats: at most %d",
             o->piece, o->k, o->ks, INT_MAX);
+  if (c->rank > 0 && o->share && !(o->compute && o->compute->place_gradient))
+    TG_FAIL(TG_ERUNTIME, "mpi: what computes cannot place its gradient in shared memory");
   if (c->rank > 0 &&
       (!o->compute || o->compute->n != o->n || o->compute->k != o->k || o->compute->ks != o->ks))
     TG_FAIL(TG_ECONFIG, "mpi: what computes has other sizes than the %zu parameters to be sent",
@@ -52,6 +55,7 @@ static void mpi_close(tg_comm *c) {
   tg_mpi_server_close(c);
   tg_mpi_worker_close(c);
   tg_mpi_reduce_close(c);
+  tg_mpi_share_close(c);
   free(c);
 }
 
@@ -68,6 +72,7 @@ static tg_status mpi_open(const tg_comm_options *options, tg_comm **out) {
   c->began = tg_clock_s();
   c->pieces = (c->o.n + c->o.piece - 1) / c->o.piece;
   TG_DO(check_options(c));
+  TG_DO(tg_mpi_share_make(c));
   *out = c;
   return TG_OK;
 done:
@@ -80,6 +85,7 @@ const tg_transport tg_transport_mpi = {
     .help = "Open MPI, point-to-point: rank 0 is the server, every other rank a worker",
     .open = mpi_open,
     .close = mpi_close,
+    .weights = tg_mpi_share_weights,
     .recv = tg_mpi_recv,
     .recv_piece = tg_mpi_recv_piece,
     .recv_stats = tg_mpi_recv_stats,

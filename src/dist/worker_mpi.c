@@ -1,5 +1,6 @@
 /* worker_mpi.c - a worker rank's life: weights in, gradient out. */
 #include <mpi.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "dist/comm_mpi.h"
@@ -7,7 +8,8 @@
 
 struct tg_mpi_worker {
   tg_msg in, out;
-  float *w, *b;
+  float *own_w, *b;
+  const float *w; /* own_w, or what the server shares */
   MPI_Request header;
   bool header_posted;
   MPI_Request *recv, *send; /* [pieces + 2] */
@@ -32,11 +34,13 @@ static tg_status post_body(tg_comm *c) {
   tg_mpi_worker *k = c->worker;
   k->recvs = k->received = 0;
   if (k->in.kind == TG_MSG_STOP) return TG_OK;
-  for (size_t i = 0; i < c->pieces; i++) {
+  for (size_t i = 0; k->own_w && i < c->pieces; i++) {
     tg_span span = tg_piece_span(c, i);
-    TG_MPI(MPI_Irecv(k->w + span.lo, (int)(span.hi - span.lo), MPI_FLOAT, 0, TG_TAG_WEIGHTS,
+    TG_MPI(MPI_Irecv(k->own_w + span.lo, (int)(span.hi - span.lo), MPI_FLOAT, 0, TG_TAG_WEIGHTS,
                      c->comm, &k->recv[k->recvs++]));
   }
+  if (!k->own_w)
+    TG_MPI(MPI_Irecv(NULL, 0, MPI_FLOAT, 0, TG_TAG_WEIGHTS, c->comm, &k->recv[k->recvs++]));
   if (k->in.kind == TG_MSG_EVALUATE && c->o.k > 0)
     TG_MPI(MPI_Irecv(k->b, (int)c->o.k, MPI_FLOAT, 0, TG_TAG_STATS, c->comm, &k->recv[k->recvs++]));
   return TG_OK;
@@ -48,6 +52,7 @@ static tg_status receive(tg_comm *c) {
   TG_TRY(wait_header(c));
   TG_TRY(post_body(c));
   TG_TRY(tg_mpi_finish(&wait, k->recv, k->recvs, &k->received));
+  atomic_thread_fence(memory_order_acquire); /* of weights in shared memory */
   /* What the server answered, it has read: this only tells MPI so. */
   return tg_mpi_finish(&wait, k->send, k->sends, &k->sent);
 }
@@ -62,10 +67,11 @@ static tg_status answer(tg_comm *c) {
   tg_mpi_worker *k = c->worker;
   const tg_compute *compute = c->o.compute;
   k->sends = k->sent = 0;
+  atomic_thread_fence(memory_order_release);
   TG_MPI(
       MPI_Isend(&k->out, sizeof k->out, MPI_BYTE, 0, TG_TAG_HEADER, c->comm, &k->send[k->sends++]));
   if (k->out.kind != TG_MSG_PUSH || k->out.flags & TG_FLAG_NONFINITE) return TG_OK;
-  for (size_t i = 0; i < c->pieces; i++) {
+  for (size_t i = 0; k->own_w && i < c->pieces; i++) {
     tg_span span = tg_piece_span(c, i);
     TG_TRY(send_floats(c, compute->g + span.lo, span.hi - span.lo, TG_TAG_GRADIENT));
   }
@@ -77,7 +83,11 @@ static tg_status answer(tg_comm *c) {
 static tg_status open_worker(tg_comm *c) {
   tg_mpi_worker *k = c->worker = calloc(1, sizeof *k);
   if (!k) TG_FAIL(TG_ERUNTIME, "no memory for a worker");
-  k->w = tg_alloc_aligned(c->o.n * sizeof(float));
+  TG_TRY(tg_mpi_share_accept(c));
+  if (tg_mpi_share_gradient(c, 0))
+    k->w = tg_mpi_share_weights(c, 0);
+  else
+    k->w = k->own_w = tg_alloc_aligned(c->o.n * sizeof(float));
   k->b = tg_alloc_aligned(c->o.k * sizeof(float));
   k->recv = calloc(c->pieces + 2, sizeof(MPI_Request));
   k->send = calloc(c->pieces + 2, sizeof(MPI_Request));
@@ -90,7 +100,7 @@ void tg_mpi_worker_close(tg_comm *c) {
   tg_mpi_worker *k = c->worker;
   /* After a failure the server may still write here: the memory stays. */
   if (!k || k->header_posted || k->received < k->recvs || k->sent < k->sends) return;
-  free(k->w);
+  free(k->own_w);
   free(k->b);
   free(k->recv);
   free(k->send);

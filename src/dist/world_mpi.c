@@ -11,7 +11,7 @@
 /* MPI itself is one per process, and so is this. */
 static struct {
   tg_world is; /* rank, size, ... once MPI was started */
-  MPI_Comm comm;
+  MPI_Comm comm, machine;
   double timeout_s;
 } world = {.is = {.size = 1, .local_size = 1}, .timeout_s = 600};
 
@@ -43,11 +43,22 @@ static long launched(void) {
 }
 
 static tg_status find_neighbours(tg_world *out) {
-  MPI_Comm machine;
-  TG_MPI(MPI_Comm_split_type(world.comm, MPI_COMM_TYPE_SHARED, out->rank, MPI_INFO_NULL, &machine));
-  TG_MPI(MPI_Comm_rank(machine, &out->local_rank));
-  TG_MPI(MPI_Comm_size(machine, &out->local_size));
-  TG_MPI(MPI_Comm_free(&machine));
+  TG_MPI(MPI_Comm_split_type(world.comm, MPI_COMM_TYPE_SHARED, out->rank, MPI_INFO_NULL,
+                             &world.machine));
+  TG_MPI(MPI_Comm_rank(world.machine, &out->local_rank));
+  TG_MPI(MPI_Comm_size(world.machine, &out->local_size));
+  return TG_OK;
+}
+
+tg_status tg_mpi_neighbour(int rank, bool *out) {
+  MPI_Group all, here;
+  int there;
+  TG_MPI(MPI_Comm_group(world.comm, &all));
+  TG_MPI(MPI_Comm_group(world.machine, &here));
+  TG_MPI(MPI_Group_translate_ranks(all, 1, &rank, here, &there));
+  TG_MPI(MPI_Group_free(&all));
+  TG_MPI(MPI_Group_free(&here));
+  *out = there != MPI_UNDEFINED;
   return TG_OK;
 }
 
@@ -85,6 +96,7 @@ tg_status tg_world_start(bool force, tg_world *out) {
 
 void tg_world_end(void) {
   if (!world.is.mpi) return;
+  MPI_Comm_free(&world.machine);
   MPI_Comm_free(&world.comm);
   MPI_Finalize();
   world.is = (tg_world){.size = 1, .local_size = 1};

@@ -215,7 +215,7 @@ static tg_status bind_weights(tg_net *net, const tg_pass *pass, const float *w, 
   const tg_backend *backend = net->device->backend;
   const tg_graph *g = pass->graph;
   if (backend->host_memory) {
-    tg_plan_bind(pass->plan, w, net->host_g, b, net->host_s);
+    tg_plan_bind(pass->plan, w, net->compute.g, b, net->host_s);
     return TG_OK;
   }
   TG_TRY(backend->to_device(net->device, net->w, w, g->n * sizeof(float)));
@@ -248,6 +248,14 @@ static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const f
   }
   *loss_sum = loss.sum;
   *correct = loss.correct;
+  return TG_OK;
+}
+
+static tg_status place_gradient(tg_compute *c, float *g) {
+  tg_net *net = c->self;
+  free(net->host_g);
+  net->host_g = NULL;
+  c->g = g;
   return TG_OK;
 }
 
@@ -317,6 +325,7 @@ tg_status tg_net_create(const tg_config *c, const tg_net_options *options, tg_ne
                               .g = net->host_g,
                               .s = net->host_s,
                               .self = net,
+                              .place_gradient = place_gradient,
                               .gradient = gradient,
                               .evaluate = evaluate};
   *out = net;

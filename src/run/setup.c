@@ -191,6 +191,8 @@ tg_comm_options tg_setup_comm(const tg_setup *s, tg_trace *trace, tg_compute *co
                            .k = g->k,
                            .ks = g->ks,
                            .piece = (size_t)c->run_piece_bytes / sizeof(float),
+                           .share =
+                               c->transport_shared_memory && s->rule->scheme == TG_SCHEME_ASYNC,
                            .timeout_s = c->run_timeout_s,
                            .trace = trace,
                            .sim = {.order = order_of(c->sim_order),

@@ -133,7 +133,15 @@ static tg_status prepare_folder(tg_job *job) {
 
 static tg_status prepare_server(tg_job *job) {
   tg_server_options options = tg_setup_server(&job->setup);
-  return tg_server_create(&options, job->setup.w0, job->setup.b0, &job->server);
+  const tg_transport *transport = job->setup.transport;
+  float **bak = calloc(options.workers, sizeof *bak);
+  if (!bak) TG_FAIL(TG_ERUNTIME, "no memory for %u workers", options.workers);
+  for (uint32_t m = 0; transport->weights && m < options.workers; m++)
+    bak[m] = transport->weights(job->comm, m);
+  options.bak = bak;
+  tg_status status = tg_server_create(&options, job->setup.w0, job->setup.b0, &job->server);
+  free(bak);
+  return status;
 }
 
 static tg_status prepare_sync(tg_job *job) {
@@ -175,8 +183,8 @@ static tg_status prepare(tg_job *job) {
   }
   if (leads) TG_TRY(prepare_folder(job));
   if (leads) TG_TRY(open_records(job));
-  if (leads || !async) TG_TRY(prepare_loop(job, async));
   TG_TRY(prepare_comm(job));
+  if (leads || !async) TG_TRY(prepare_loop(job, async));
   return leads && job->resumed ? tg_job_restore(job) : TG_OK;
 }
 

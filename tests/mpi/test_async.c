@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "../support/async.h"
@@ -69,15 +70,19 @@ static const struct {
   const char *rule, *optimizer;
   bool global_state;
   size_t n, k, piece;
+  bool share;
 } variants[] = {
-    {"asgd", "sgd", false, 1000, 5, 256},
-    {"asgd", "momentum", false, 1000, 5, 1024},
-    {"dc-asgd-c", "sgd", false, 4097, 5, 1024},
-    {"dc-asgd-a", "sgd", false, 4097, 5, 1024},
-    {"dc-asgd-a", "nesterov", true, 1, 0, 16},
-    {"dc-asgd-a", "momentum", false, 300007, 3000, 65536},
-    {"asgd", "sgd", false, 65536, 5, 65536},
-    {"dc-asgd-c", "momentum", false, 131073, 5, 65536},
+    {"asgd", "sgd", false, 1000, 5, 256, false},
+    {"asgd", "momentum", false, 1000, 5, 1024, false},
+    {"dc-asgd-c", "sgd", false, 4097, 5, 1024, false},
+    {"dc-asgd-a", "sgd", false, 4097, 5, 1024, false},
+    {"dc-asgd-a", "nesterov", true, 1, 0, 16, false},
+    {"dc-asgd-a", "momentum", false, 300007, 3000, 65536, false},
+    {"asgd", "sgd", false, 65536, 5, 65536, false},
+    {"dc-asgd-c", "momentum", false, 131073, 5, 65536, false},
+    {"asgd", "sgd", false, 1000, 5, 256, true},
+    {"dc-asgd-a", "momentum", true, 300007, 3000, 65536, true},
+    {"dc-asgd-c", "nesterov", false, 1, 0, 16, true},
 };
 
 START_TEST(replays_to_the_bit) {
@@ -87,6 +92,7 @@ START_TEST(replays_to_the_bit) {
   o.global_state = variants[_i].global_state;
   o.problem.k = variants[_i].k;
   o.comm.piece = variants[_i].piece;
+  o.comm.share = variants[_i].share;
   o.eval_every = 25;
   o.problem.slow = 2;
   o.problem.slow_busy_s = 0.002;
@@ -97,9 +103,33 @@ END_TEST
 START_TEST(replays_gradients_that_were_dropped) {
   async_options o = async_defaults("dc-asgd-a", "sgd", (uint32_t)world.size - 1, 1000, 200);
   o.comm.piece = 256;
+  o.comm.share = _i == 1;
   o.comm.worker.chaos_nan_at = 7;
   o.comm.worker.clip_norm = 3;
   check_replay(o);
+}
+END_TEST
+
+/* Two workers cannot open what the server shares: messages carry their bodies, between those of
+ * others whose bodies stay where they are. */
+START_TEST(shares_with_whom_it_can) {
+  enum { FILES = 256 };
+  async_options o = async_defaults("dc-asgd-a", "momentum", (uint32_t)world.size - 1, 300007, 60);
+  struct rlimit files, few;
+  int filler[FILES], count = 0;
+  o.comm.piece = 65536;
+  o.comm.share = true;
+  o.eval_every = 25;
+  ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &files), 0);
+  few = files;
+  few.rlim_cur = FILES;
+  if (world.rank > 2) {
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while ((filler[count] = dup(0)) >= 0) count++;
+  }
+  check_replay(o);
+  while (count > 0) close(filler[--count]);
+  ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &files), 0);
 }
 END_TEST
 
@@ -279,7 +309,8 @@ int main(int argc, char **argv) {
   Suite *suite = suite_create("asynchronous training over MPI");
   TCase *tc = tcase_create("async");
   tcase_add_loop_test(tc, replays_to_the_bit, 0, sizeof variants / sizeof *variants);
-  tcase_add_test(tc, replays_gradients_that_were_dropped);
+  tcase_add_loop_test(tc, replays_gradients_that_were_dropped, 0, 2);
+  tcase_add_test(tc, shares_with_whom_it_can);
   tcase_add_test(tc, follows_a_prescribed_order);
   tcase_add_test(tc, is_fair);
   tcase_add_test(tc, stops_on_request);

@@ -51,9 +51,14 @@ tg_status async_server_options(const async_options *o, tg_server_options *out) {
   return TG_OK;
 }
 
-static tg_status open_server(const async_options *o, tg_server **out) {
+static tg_status open_server(const async_run *run, tg_server **out) {
+  const async_options *o = &run->o;
   tg_server_options options;
+  float *bak[64] = {NULL};
   TG_TRY(async_server_options(o, &options));
+  for (uint32_t m = 0; run->transport->weights && m < o->workers; m++)
+    bak[m] = run->transport->weights(run->comm, m);
+  if (run->transport->weights) options.bak = bak;
   float *w0 = tg_alloc_aligned(options.n * sizeof(float));
   float *b0 = tg_alloc_aligned(options.k * sizeof(float));
   if (!w0 || !b0) TG_FAIL(TG_ERUNTIME, "no memory");
@@ -75,8 +80,8 @@ tg_status async_open(const async_options *o, const char *transport, bool server,
     run->compute = run->o.comm.compute = quadratic_create(&o->problem);
     if (!run->compute) TG_FAIL(TG_ERUNTIME, "no memory");
   }
-  if (server) TG_TRY(open_server(o, &run->server));
-  return run->transport->open(&run->o.comm, &run->comm);
+  TG_TRY(run->transport->open(&run->o.comm, &run->comm));
+  return server ? open_server(run, &run->server) : TG_OK;
 }
 
 void async_close(async_run *run) {

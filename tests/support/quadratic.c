@@ -24,6 +24,11 @@ static void rest(double seconds) {
   if (seconds > 0) nanosleep(&t, NULL);
 }
 
+typedef struct quadratic {
+  quadratic_options options; /* first: gradient() looks only at them */
+  float *own_g;
+} quadratic;
+
 static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const float *w,
                           double *loss_sum, uint64_t *correct) {
   const quadratic_options *o = c->self;
@@ -47,6 +52,14 @@ static tg_status evaluate(tg_compute *c, const float *w, const float *b, double 
   return TG_OK;
 }
 
+static tg_status place_gradient(tg_compute *c, float *g) {
+  quadratic *q = c->self;
+  free(q->own_g);
+  q->own_g = NULL;
+  c->g = g;
+  return TG_OK;
+}
+
 double quadratic_loss(size_t n, const float *w) {
   double loss = 0;
   for (size_t i = 0; i < n; i++) {
@@ -62,7 +75,7 @@ void quadratic_initial(size_t n, float *w) {
 
 void quadratic_destroy(tg_compute *c) {
   if (!c) return;
-  free(c->g);
+  if (c->self) free(((quadratic *)c->self)->own_g);
   free(c->s);
   free(c->self);
   free(c);
@@ -70,22 +83,21 @@ void quadratic_destroy(tg_compute *c) {
 
 tg_compute *quadratic_create(const quadratic_options *options) {
   tg_compute *c = calloc(1, sizeof *c);
-  quadratic_options *o = malloc(sizeof *o);
-  if (c) {
-    c->self = o;
+  quadratic *q = calloc(1, sizeof *q);
+  if (c && q) {
+    q->options = *options;
+    c->self = q;
     c->n = options->n;
     c->k = c->ks = options->k;
     c->batch = options->batch;
-    c->g = calloc(c->n + 1, sizeof *c->g);
+    c->g = q->own_g = calloc(c->n + 1, sizeof *c->g);
     c->s = calloc(c->ks + 1, sizeof *c->s);
+    c->place_gradient = place_gradient;
     c->gradient = gradient;
     c->evaluate = evaluate;
   }
-  if (!c || !o || !c->g || !c->s) {
-    if (!c) free(o);
-    quadratic_destroy(c);
-    return NULL;
-  }
-  *o = *options;
-  return c;
+  if (c && q && c->g && c->s) return c;
+  if (!c) free(q);
+  quadratic_destroy(c);
+  return NULL;
 }
