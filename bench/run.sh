@@ -28,7 +28,8 @@ measure() { # COMMAND...
   "$@" | tee -a "$out"
 }
 measure "$build/bench/bench_update"
-measure mpirun --oversubscribe -n 2 "$build/bench/bench_comm"
+# The server has one core, then both: no rank is bound.
+measure mpirun --oversubscribe --bind-to none -n 2 "$build/bench/bench_comm"
 measure "$build/bench/bench_step"
 python=${TARDIGRAD_PYTHON:-python3}
 if "$python" -c 'import torch' 2>/dev/null; then

@@ -122,9 +122,12 @@ static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *
   f->unplanned = net.unplanned;
   f->base = tg_resident_bytes(false);
   uint64_t served = vector * server_vectors(rule, optimizer, c, f->workers);
+  /* Gradients of workers on its machine are the server's memory as well: all may be there. */
+  uint64_t shared = c->transport_shared_memory ? vector * f->workers : 0;
   uint64_t replica = vector * (2 + (uint64_t)optimizer->slots);
-  /* The server opens no device, and holds the initial weights while it copies them. */
-  if (server && !sim) f->server = bare + served + vector;
+  /* The server opens no device, and holds the initial weights while it copies them: before it sees
+   * any gradient. */
+  if (server && !sim) f->server = bare + served + (shared > vector ? shared : vector);
   f->worker = f->base + computing;
   if (!server)
     f->worker += replica;
