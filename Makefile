@@ -2,9 +2,10 @@
 #
 #   make CC=clang            another compiler
 #   make MARCH=x86-64-v3     a binary for other machines than this one (default: native)
-#   make CUDA=0              leave CUDA out although it is here
+#   make CUDA=0              leave CUDA out although it is here (CUDA=1: fail where it is not)
 #   *_HOME                   libraries in other places: OPENBLAS_HOME, DNNL_HOME, CYAML_HOME,
-#                            JANSSON_HOME, HWLOC_HOME, XXHASH_HOME, CHECK_HOME
+#                            JANSSON_HOME, HWLOC_HOME, XXHASH_HOME, CHECK_HOME, CUDA_HOME, CUDNN_HOME,
+#                            NCCL_HOME
 
 CC     ?= cc
 MPICC  ?= mpicc
@@ -17,7 +18,7 @@ REQUIRE ?=
 PACKAGES_BUILD := gcc libc6-dev make pkg-config openmpi-bin libopenmpi-dev libopenblas-openmp-dev \
                   libdnnl-dev libcyaml-dev libjansson-dev libhwloc-dev libxxhash-dev zlib1g-dev
 PACKAGES_DATA  := dataset-fashion-mnist
-PACKAGES_TEST  := check valgrind python3 python3-venv man-db
+PACKAGES_TEST  := check g++ valgrind python3 python3-venv man-db
 PACKAGES_LINT  := clang clang-format clang-tidy libomp-dev cppcheck shellcheck
 
 # ---- where the libraries are: pkg-config, or <NAME>_HOME ----
@@ -44,7 +45,7 @@ CFLAGS ?= -O3 -g
 TG_LIBS := $(call pc_libs,libcyaml,CYAML,-lcyaml) $(call pc_libs,jansson,JANSSON,-ljansson) \
   $(call pc_libs,hwloc,HWLOC,-lhwloc) $(call pc_libs,libxxhash,XXHASH,-lxxhash) -lz \
   $(if $(DNNL_HOME),-L$(DNNL_HOME)/lib -Wl$(comma)-rpath$(comma)$(DNNL_HOME)/lib) -ldnnl \
-  $(OPENBLAS_LIBS) $(MPI_LIBS) -lm -lpthread
+  $(OPENBLAS_LIBS) $(MPI_LIBS) -lm -lpthread -ldl
 VERSION := 0.1.0
 TG_CFLAGS += -DTG_VERSION='"$(VERSION)"'
 SANITIZE ?=
@@ -52,7 +53,44 @@ SANITIZE ?=
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 
-SOURCES := $(sort $(wildcard src/*/*.c))
+# ---- CUDA: where it is, and what the plugin is made of ----
+nvcc_on_path := $(shell command -v nvcc 2>/dev/null)
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(wildcard $(nvcc_on_path) /usr/local/cuda/bin/nvcc /opt/cuda/bin/nvcc)))
+# Beside the toolkit, or where Python's packages nvidia-cudnn and nvidia-nccl put them.
+site_nvidia = $(shell python3 -c 'import nvidia.$(1) as m; print(list(m.__path__)[0])' 2>/dev/null)
+beside_cuda = $(if $(wildcard $(CUDA_HOME)/include/$(1)),$(CUDA_HOME))
+CUDNN_HOME ?= $(or $(call beside_cuda,cudnn.h),$(call site_nvidia,cudnn))
+NCCL_HOME  ?= $(or $(call beside_cuda,nccl.h),$(call site_nvidia,nccl))
+ifneq ($(and $(CUDA_HOME),$(CUDNN_HOME),$(NCCL_HOME)),)
+  CUDA ?= 1
+endif
+CUDA ?= 0
+ifeq ($(CUDA),1)
+  cuda_missing := $(if $(CUDA_HOME),,CUDA (nvcc; CUDA_HOME)) $(if $(CUDNN_HOME),,cuDNN (CUDNN_HOME)) $(if $(NCCL_HOME),,NCCL (NCCL_HOME))
+  ifneq ($(strip $(cuda_missing)),)
+    $(error CUDA=1, but not found: $(strip $(cuda_missing)))
+  endif
+  PLUGIN := $(BUILD)/libtardigrad_cuda.so
+endif
+NVCC := $(CUDA_HOME)/bin/nvcc
+cuda_homes := $(sort $(CUDA_HOME) $(CUDNN_HOME) $(NCCL_HOME))
+CUDA_INCLUDES := $(patsubst %,-I%/include,$(cuda_homes))
+cuda_libdirs := $(foreach h,$(cuda_homes),$(firstword $(wildcard $(h)/lib64 $(h)/lib)))
+# Python's packages hold versioned names only: libcudnn.so.9, libnccl.so.2.
+cuda_so = $(firstword $(wildcard $(foreach d,$(cuda_libdirs),$(d)/lib$(1).so $(d)/lib$(1).so.*)))
+CUDA_LIBS = $(foreach l,cublas cudnn nccl,$(call cuda_so,$(l))) -L$(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib)) -lcudart_static \
+  $(foreach d,$(cuda_libdirs),-Wl$(comma)-rpath$(comma)$(d)) -ldl -lrt -lpthread -lm
+# sm_80 and sm_90, and PTX for what comes after them. Kernels round where the C code rounds: no
+# contraction where a file says so (update.cu), see kernels/.
+CUDA_ARCHS ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+NVCCFLAGS ?= -O3 -lineinfo
+TG_NVCCFLAGS := -std=c++17 $(CUDA_ARCHS) -Iinclude -Isrc -I. -Werror all-warnings \
+  -Xcompiler -Wall,-Wextra,-fPIC,-fvisibility=hidden,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics
+
+PLUGIN_ONLY := $(filter-out src/backend/cuda.c,$(sort $(wildcard src/backend/cuda_*.c)))
+PLUGIN_OBJECTS := $(PLUGIN_ONLY:%.c=$(BUILD)/%.o) $(patsubst %.cu,$(BUILD)/%.cu.o,$(sort $(wildcard kernels/*.cu)))
+
+SOURCES := $(filter-out $(PLUGIN_ONLY),$(sort $(wildcard src/*/*.c)))
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 LIB_OBJECTS := $(filter-out $(BUILD)/src/cli/%,$(OBJECTS))
 CLI_OBJECTS := $(filter $(BUILD)/src/cli/%,$(OBJECTS))
@@ -61,11 +99,11 @@ TESTS     := $(patsubst %.c,$(BUILD)/%,$(filter-out tests/mpi/% tests/support/%,
 MPI_TESTS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/mpi/test_*.c)))
 BENCHES   := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard bench/bench_*.c)))
 
-.PHONY: all help demo check check-unit check-mpi check-scripts valgrind asan ubsan lint format bench \
+.PHONY: all check-cuda emulated help demo check check-unit check-mpi check-scripts valgrind asan ubsan lint format bench \
         install uninstall deps deps-test deps-lint info man clean
 .DEFAULT_GOAL := all
 
-all: $(BUILD)/tardigrad $(BUILD)/libtardigrad.a $(BUILD)/tardigrad.1 ## build the program, the library, the man page
+all: $(BUILD)/tardigrad $(BUILD)/libtardigrad.a $(BUILD)/tardigrad.1 $(PLUGIN) ## build the program, the library, the man page
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -90,6 +128,50 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 FLAGS_NOW := $(CC) $(TG_CFLAGS) $(MARCH_FLAGS) $(CFLAGS) $(SANITIZE)
 $(shell mkdir -p $(BUILD); printf '%s' '$(subst ','"'"',$(FLAGS_NOW))' | cmp -s - $(BUILD)/flags || \
         printf '%s' '$(subst ','"'"',$(FLAGS_NOW))' > $(BUILD)/flags)
+
+$(BUILD)/src/backend/cuda_%.o: MODULE_CFLAGS = $(CUDA_INCLUDES) -I.
+
+$(BUILD)/%.cu.o: %.cu $(BUILD)/flags-cuda
+	@mkdir -p $(@D)
+	$(call say,NVCC,$<)
+	$(Q)$(NVCC) $(TG_NVCCFLAGS) $(NVCCFLAGS) $(CUDA_INCLUDES) -MMD -MP -MF $(@:.o=.d) -c $< -o $@
+
+# One exported symbol; what it shares with the program it is handed (src/backend/cuda_plugin.h).
+$(BUILD)/libtardigrad_cuda.so: $(PLUGIN_OBJECTS) $(BUILD)/libtardigrad.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared $(CFLAGS) $(LDFLAGS) -Wl,--no-undefined -Wl,--exclude-libs,ALL -o $@ $^ $(CUDA_LIBS)
+
+$(shell mkdir -p $(BUILD); printf '%s' '$(NVCC) $(TG_NVCCFLAGS) $(NVCCFLAGS)' | cmp -s - $(BUILD)/flags-cuda || \
+        printf '%s' '$(NVCC) $(TG_NVCCFLAGS) $(NVCCFLAGS)' > $(BUILD)/flags-cuda)
+
+# The same sources over an emulated CUDA (tests/cuda): kernels run on the host, for tests.
+EMULATED := $(BUILD)/libtardigrad_cuda_emulated.so
+EMULATED_OBJECTS := $(PLUGIN_ONLY:%.c=$(BUILD)/emulated/%.o) \
+  $(patsubst %.cu,$(BUILD)/emulated/%.cu.o,$(sort $(wildcard kernels/*.cu))) \
+  $(patsubst %.cc,$(BUILD)/emulated/%.o,$(filter-out tests/cuda/test_%,$(sort $(wildcard tests/cuda/*.cc))))
+EMULATED_CXXFLAGS := -std=c++17 -DTG_EMULATED -Itests/cuda/include -Iinclude -Isrc -I. -fPIC -fvisibility=hidden \
+  -Wall -Wextra -Wno-unknown-pragmas -Werror -fno-strict-aliasing -ffp-contract=off $(CFLAGS) $(SANITIZE)
+$(BUILD)/emulated/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(TG_CFLAGS) $(MARCH_FLAGS) $(CFLAGS) $(SANITIZE) -Itests/cuda/include -I. -MMD -MP -c $< -o $@
+$(BUILD)/emulated/%.cu.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX,$@)
+	$(Q)$(CXX) -x c++ $(EMULATED_CXXFLAGS) -MMD -MP -c $< -o $@
+$(BUILD)/emulated/%.o: %.cc $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(CXX) $(EMULATED_CXXFLAGS) -MMD -MP -c $< -o $@
+$(EMULATED): $(EMULATED_OBJECTS) $(BUILD)/libtardigrad.a
+	$(call say,LINK,$@)
+	$(Q)$(CXX) -shared $(CFLAGS) $(SANITIZE) $(LDFLAGS) -Wl,--exclude-libs,ALL -o $@ $^ -lpthread -lrt -lm
+EMULATOR_TEST := $(BUILD)/tests/cuda/test_emulator
+$(EMULATOR_TEST): $(patsubst %.cc,$(BUILD)/emulated/%.o,$(sort $(wildcard tests/cuda/*.cc)))
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ -lpthread -lrt -lm
+emulated: $(EMULATED) $(EMULATOR_TEST)
 
 $(BUILD)/libtardigrad.a: $(LIB_OBJECTS)
 	@rm -f $@
@@ -121,8 +203,12 @@ demo: deps ## install what is missing, build, train for real: a server and 4 wor
 	@launch/demo.sh $(BUILD)/tardigrad
 
 check: deps-test ## install what is missing, build, run every test this machine can run
-	@$(MAKE) --no-print-directory all $(TESTS) $(MPI_TESTS)
-	@REQUIRE='$(REQUIRE)' tests/run.sh $(BUILD) unit mpi scripts
+	@$(MAKE) --no-print-directory all emulated $(TESTS) $(MPI_TESTS)
+	@REQUIRE='$(REQUIRE)' tests/run.sh $(BUILD) unit mpi emulated scripts
+
+check-cuda: ## on a GPU machine: the CUDA backend against references; without a GPU skipped, REQUIRE=cuda: failed
+	@$(MAKE) --no-print-directory all $(TESTS)
+	@REQUIRE='$(REQUIRE)' tests/run.sh $(BUILD) cuda
 
 check-unit: $(TESTS) ; @tests/run.sh $(BUILD) unit
 check-mpi: all $(MPI_TESTS) ; @tests/run.sh $(BUILD) mpi
@@ -146,7 +232,7 @@ lint: ## layout, floors, spelling of names, static analysis
 	@tests/lint.sh
 
 format: ## lay out every source file
-	@clang-format -i $(wildcard include/tardigrad/*.h src/*/*.[ch] tests/*/*.[ch] bench/*.[ch])
+	@clang-format -i $(wildcard include/tardigrad/*.h src/*/*.[ch] kernels/*.[ch] kernels/*.cu* tests/*/*.[ch] tests/cuda/*.cc tests/cuda/include/*.h bench/*.[ch])
 
 bench: all $(BENCHES) ## measure; results and machine go to bench/results/
 	@bench/run.sh $(BUILD)
@@ -170,6 +256,7 @@ info: ## what the build found
 	@echo "OpenBLAS  $(OPENBLAS_LIBS)"
 	@echo "CFLAGS    $(TG_CFLAGS) $(MARCH_FLAGS) $(CFLAGS)"
 	@echo "LIBS      $(TG_LIBS)"
+	@echo "CUDA      $(if $(PLUGIN),$(CUDA_HOME); cuDNN in $(CUDNN_HOME); NCCL in $(NCCL_HOME),left out)"
 
 clean: ## remove build folders
 	rm -rf build build-asan build-ubsan build-valgrind build-clang

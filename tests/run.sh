@@ -1,5 +1,6 @@
 #!/bin/bash
-# run.sh BUILD KIND... - runs tests of the kinds unit, mpi, commands, scripts, valgrind; counts what passed, what
+# run.sh BUILD KIND... - runs tests of the kinds unit, mpi, commands, scripts, cuda (on a GPU), emulated (the CUDA
+# backend over an emulated CUDA), valgrind; counts what passed, what
 # failed and what was skipped, and why. A test that exits with 77 was skipped: its last line says why.
 # REQUIRE="cuda slurm": a skip whose reason begins with one of these words is a failure.
 set -u
@@ -42,6 +43,13 @@ for kind in "$@"; do
     scripts) for t in tests/*/test_*.sh tests/*/test_*.py; do
                [ -e "$t" ] || continue
                one "$t" 900 "$t"; done ;;
+    cuda|emulated)
+      plugin=$PWD/$build/libtardigrad_cuda.so
+      [ "$kind" = cuda ] || plugin=$PWD/$build/libtardigrad_cuda_emulated.so
+      for t in $(grep -l 'DEVICE: yes' tests/*/test_*.c tests/*/test_*.sh); do
+        run=$build/${t%.c}; [ "${t%.sh}" = "$t" ] || run=$t
+        one "$kind ${t%.c}" 900 env TARDIGRAD_TEST_DEVICE=cuda TARDIGRAD_CUDA_PLUGIN="$plugin" "$run"
+      done ;;
     valgrind) for t in tests/*/test_*.c; do
             case $t in tests/mpi/*|tests/support/*) continue ;; esac
             grep -q 'VALGRIND: no' "$t" && { echo "skip  ${t%.c} $(grep -o 'VALGRIND: no.*' "$t")"; continue; }

@@ -8,6 +8,7 @@
 #define TARDIGRAD_BACKEND_H
 
 #include "tardigrad/graph.h"
+#include "tardigrad/update.h"
 
 typedef struct tg_device tg_device;
 
@@ -78,29 +79,83 @@ typedef struct tg_kernel {
   void (*destroy)(tg_exec *e);       /* NULL: nothing to free; must accept a half prepared exec */
 } tg_kernel;
 
+/* A data set's images as bytes, and what each byte becomes. */
+typedef struct tg_images {
+  uint32_t count;
+  int channels, height, width;
+  const uint8_t *pixels; /* [count][channels][height][width] */
+  const int32_t *labels; /* [count] */
+  const float *table;    /* [channels][256] */
+} tg_images;
+
+/* A sample, cut at (top, left) out of its image with TG_CROP_PAD black pixels (of value 0) all
+ * around it, then mirrored left to right. TG_CROP_PAD, TG_CROP_PAD, 0 is the image itself. A sample
+ * beyond the set is an image of zeros with label -1. */
+enum { TG_CROP_PAD = 4 };
+typedef struct tg_cut {
+  uint32_t sample;
+  uint8_t top, left, flip, unused;
+} tg_cut;
+
+typedef struct tg_device_options {
+  int index; /* of the process among those of its machine that compute: which of several devices;
+                modulo their number */
+  bool fast; /* results may differ in the last bits from run to run */
+  bool tf32; /* float32 products may be rounded to TF32's 10 bits of mantissa */
+} tg_device_options;
+
 /* One row of backend/backends.def. */
 typedef struct tg_backend {
   const char *name, *help;
   bool host_memory; /* device pointers are host pointers: no copies needed */
   /* open - TG_EUNAVAILABLE says what is missing. */
-  tg_status (*open)(const struct tg_backend *self, tg_device **out);
+  tg_status (*open)(const struct tg_backend *self, const tg_device_options *o, tg_device **out);
   void (*close)(tg_device *d);
   tg_status (*alloc)(tg_device *d, size_t bytes, void **out); /* zeroed, aligned to 64 */
   void (*free)(tg_device *d, void *p);
   tg_status (*to_device)(tg_device *d, void *dst, const void *src, size_t bytes);
   tg_status (*to_host)(tg_device *d, void *dst, const void *src, size_t bytes);
   tg_status (*sync)(tg_device *d);
+  /* Within the device. zero: fills with 0 bytes. */
+  tg_status (*copy)(tg_device *d, void *dst, const void *src, size_t bytes);
+  tg_status (*zero)(tg_device *d, void *dst, size_t bytes);
   /* dst += src, both gradients of a tensor like this one. */
   tg_status (*add)(tg_device *d, const tg_tensor *like, void *dst, const void *src);
   /* dst[n] += src[n], float32. */
   tg_status (*add_f32)(tg_device *d, size_t n, float *dst, const float *src);
   /* Plain-order float32 copy of a tensor's data into host memory. */
   tg_status (*read)(tg_device *d, const tg_tensor *t, float *host);
+  /* The other way, into an input: float32 or labels. NULL: inputs lie in plain order. */
+  tg_status (*write)(tg_device *d, const tg_tensor *t, const void *host);
+  /* A data set that lies on the device, so that the host only says which samples a batch has:
+   * images_open copies *host; images_cut fills the inputs x and y. NULL rows: batches are written.
+   */
+  tg_status (*images_open)(tg_device *d, const tg_images *host, void **out);
+  void (*images_close)(tg_device *d, void *images);
+  tg_status (*images_cut)(tg_device *d, const void *images, const tg_cut *cut, size_t count,
+                          const tg_tensor *x, const tg_tensor *y);
+  /* A device that can run a recorded sequence of kernels faster than one by one: between
+   * record_begin and record_end nothing runs, and *out may then be played any number of times, as
+   * long as no pointer changes. NULL rows: it cannot. */
+  tg_status (*record_begin)(tg_device *d);
+  tg_status (*record_end)(tg_device *d, void **out);
+  tg_status (*play)(tg_device *d, void *record);
+  void (*forget)(tg_device *d, void *record);
+  /* Where g and all vectors of *u are device memory: what tg_update_apply does, elementwise to the
+   * bit. Adds to *sums, device memory. TG_ECONFIG: no kernel for that rule or optimiser. */
+  tg_status (*update)(tg_device *d, const tg_update *u, tg_span span, float *g,
+                      tg_update_sums *sums);
+  /* x [n] *= factor, float32. The sum of squares of x, in the order of tg_square_sum. */
+  tg_status (*scale)(tg_device *d, size_t n, float *x, float factor);
+  tg_status (*square_sum)(tg_device *d, size_t n, const float *x, double *out);
   /* precision - the type that values between ops get where `wanted` was asked for: another one if
    * the device cannot compute with it. Warns, once a device, of that and of slowness. NULL: as
    * wanted. */
   tg_dtype (*precision)(tg_device *d, tg_dtype wanted);
   const tg_kernel *const *kernel; /* [TG_OP_COUNT] */
+  /* What the host calls this very device, for telling whether two processes use the same: a GPU's
+   * PCI id. NULL row: they do not compete. */
+  const char *(*identity)(tg_device *d);
   /* One line about this device: name, instruction set, threads. */
   const char *(*describe)(tg_device *d);
   /* Whether `auto` may take it, and how eagerly: 0 never, larger is better. */
@@ -110,6 +165,8 @@ typedef struct tg_backend {
 struct tg_device {
   const tg_backend *backend;
   uintptr_t address_mask; /* what turns a device pointer into a host pointer (cpu, fake) */
+  char note[256];         /* of `auto`: why a better backend did not open; "" */
+  char text[768];         /* of tg_device_describe */
 };
 
 extern const tg_backend *const tg_backends[];
@@ -118,6 +175,12 @@ extern const size_t tg_backend_count;
 /* tg_device_open - by name, or "auto" for the best that opens; TG_ECONFIG names the nearest,
  * TG_EUNAVAILABLE says what is missing. */
 TG_CHECKED tg_status tg_device_open(const char *name, tg_device **out);
+/* tg_device_open_with - the same with other options than all zero. */
+TG_CHECKED tg_status tg_device_open_with(const char *name, const tg_device_options *options,
+                                         tg_device **out);
 void tg_device_close(tg_device *d);
+/* tg_device_describe - one line: what it is, and why `auto` took it if a better one did not open.
+ * Memory: the device's. */
+const char *tg_device_describe(tg_device *d);
 
 #endif

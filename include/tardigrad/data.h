@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tardigrad/status.h"
+#include "tardigrad/backend.h"
 
 typedef enum { TG_TRAIN, TG_TEST } tg_split;
 /* crop_flip: the image with 4 black pixels (of value 0) all around it, cut at (top, left), each
@@ -96,9 +96,18 @@ TG_CHECKED tg_status tg_loader_indices(tg_loader *loader, uint32_t worker, uint6
 TG_CHECKED tg_status tg_loader_fill(tg_loader *loader, uint32_t worker, uint64_t step, float *x,
                                     int32_t *y);
 
+/* tg_loader_cuts - the batch's description, cut[batch], for devices that hold the set: what they
+ * make of it equals tg_loader_fill's to the bit. */
+TG_CHECKED tg_status tg_loader_cuts(tg_loader *loader, uint32_t worker, uint64_t step, tg_cut *cut);
+
 /* tg_dataset_fill - samples first..first+count-1, normalised, not augmented. Where the set ends
  * before, images are zero and labels -1, which losses ignore. */
 void tg_dataset_fill(const tg_dataset *dataset, uint32_t first, uint32_t count, float *x,
                      int32_t *y);
+/* tg_dataset_cuts - the description of the same. */
+void tg_dataset_cuts(const tg_dataset *dataset, uint32_t first, uint32_t count, tg_cut *cut);
+/* tg_dataset_on - a copy of the set on a device that can hold one. Free with the device's
+ * images_close. */
+TG_CHECKED tg_status tg_dataset_on(const tg_dataset *dataset, tg_device *device, void **out);
 
 #endif

@@ -36,8 +36,4 @@ typedef struct tg_msg {
   double sent_s;        /* transport clock when the message was ready (sim: virtual time) */
 } tg_msg;
 
-typedef struct tg_span {
-  size_t lo, hi;
-} tg_span; /* parameters [lo,hi) */
-
 #endif

@@ -28,13 +28,18 @@ void tg_outline_destroy(tg_outline *outline);
 TG_CHECKED tg_status tg_outline_initial(const tg_outline *outline, const tg_config *config,
                                         float *w, float *b);
 
+/* tg_net_device_options - what the configuration says of a device. */
+tg_device_options tg_net_device_options(const tg_config *config, int index);
+
 typedef struct tg_net tg_net;
 
 typedef struct tg_net_options {
   uint32_t workers; /* slices of the training set */
   uint32_t batch;   /* samples per gradient */
   bool train, evaluate;
-  tg_split split; /* what evaluate() runs over */
+  int device_index;    /* tg_device_options */
+  bool device_vectors; /* gradients stay on the device, weights come from there */
+  tg_split split;      /* what evaluate() runs over */
 } tg_net_options;
 
 /* tg_net_create - opens the device and the data, plans training and evaluation (in one block of

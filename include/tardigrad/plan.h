@@ -34,10 +34,16 @@ void tg_plan_bind(tg_plan *plan, const float *w, float *g, const float *b, float
 /* tg_plan_write - host data, plain order, into an input: float32, or int32 labels. */
 TG_CHECKED tg_status tg_plan_write(tg_plan *plan, const char *input, const void *host,
                                    size_t bytes);
+/* tg_plan_cut - inputs "x" and "y" from images that lie on the device: cut[count], host memory. */
+TG_CHECKED tg_status tg_plan_cut(tg_plan *plan, const void *images, const tg_cut *cut,
+                                 size_t count);
 TG_CHECKED tg_status tg_plan_forward(tg_plan *plan);
 /* tg_plan_backward - after forward: fills all of g [n] (parameters that no loss depends on get 0).
  * s [ks] was filled by forward. */
 TG_CHECKED tg_status tg_plan_backward(tg_plan *plan);
+/* tg_plan_run - a whole step: forward and, in a plan for training, backward. Where the device can,
+ * recorded once and played from then on, until something else is bound or placed. */
+TG_CHECKED tg_status tg_plan_run(tg_plan *plan);
 /* tg_plan_loss - result of the loss of that name. Synchronises. */
 TG_CHECKED tg_status tg_plan_loss(tg_plan *plan, const char *loss, tg_loss_result *out);
 /* tg_plan_read - an output or loss input by name, plain float32, into host memory. Synchronises. */

@@ -11,9 +11,10 @@
 #ifndef TARDIGRAD_SERVER_H
 #define TARDIGRAD_SERVER_H
 
+#include "tardigrad/backend.h"
 #include "tardigrad/message.h"
 #include "tardigrad/optim.h"
-#include "tardigrad/rule.h"
+#include "tardigrad/update.h"
 
 /* How a batch-norm statistic of the batch is folded into the running one:
  * b[b_lo+i] = (1-momentum) b[b_lo+i] + momentum s[s_lo+i], i < count. */
@@ -41,6 +42,8 @@ typedef struct tg_server_options {
   uint32_t workers;
   bool global_state;    /* one rule state for all workers (sync.mean_square=global) */
   size_t n, k, ks;      /* parameters, running statistics, batch statistics in a push */
+  tg_device *device;    /* where updates are made, and the vectors live; NULL: the host */
+  bool device_workers;  /* workers of this process read w_bak and leave g in the device's memory */
   float *const *bak;    /* [workers] memory [n] for w_bak(m), owned by the caller; an entry of NULL,
                            or NULL: the server's own */
   const tg_fold *folds; /* how ks folds into k */
@@ -69,7 +72,7 @@ typedef struct tg_server_event {
   double gap;              /* |w - w_bak(m)| / sqrt(n) before the update */
 } tg_server_event;
 
-/* Everything that a checkpoint saves, as views into the server: owned by it. */
+/* Everything that a checkpoint saves, as views into the server: owned by it, host memory. */
 typedef struct tg_server_state {
   float *w;           /* [n] */
   float *b;           /* [k] running statistics */
@@ -114,14 +117,15 @@ bool tg_server_finished(const tg_server *server);
 TG_CHECKED tg_status tg_server_begin(tg_server *server, const tg_msg *in, tg_msg *reply,
                                      tg_server_event *event);
 
-/* tg_server_apply - over [span.lo,span.hi): applies the gradient g (span.hi-span.lo floats,
- * overwritten) if the event says applied (else g is ignored), and writes w_bak(m) if it serves.
- * Spans come in any order, each parameter once. OpenMP threads share the span. */
-void tg_server_apply(tg_server *server, tg_span span, float *g);
+/* tg_server_apply - over [span.lo,span.hi): applies the gradient g (span.hi-span.lo floats in host
+ * memory or, with device_workers, in the device's; overwritten) if the event says applied (else g
+ * is ignored), and writes w_bak(m) if it serves. Spans come in any order, each parameter once.
+ * OpenMP threads share the span. */
+TG_CHECKED tg_status tg_server_apply(tg_server *server, tg_span span, float *g);
 
 /* tg_server_end - folds the batch statistics [ks] (NULL when not applied), completes the event.
  */
-void tg_server_end(tg_server *server, const float *stats, tg_server_event *event);
+TG_CHECKED tg_status tg_server_end(tg_server *server, const float *stats, tg_server_event *event);
 
 /* tg_server_step - begin, apply over [0,n), end. */
 TG_CHECKED tg_status tg_server_step(tg_server *server, const tg_msg *in, float *g,
@@ -134,6 +138,13 @@ TG_CHECKED tg_status tg_server_step(tg_server *server, const tg_msg *in, float *
  * checkpoint_due: for whoever did not save at once. */
 void tg_server_preempt(tg_server *server);
 
+/* tg_server_weights - w_bak(m) as it is sent: host memory or, with device_workers, the device's.
+ * tg_server_statistics - b_bak(m), host memory. */
+const float *tg_server_weights(const tg_server *server, uint32_t worker);
+const float *tg_server_statistics(const tg_server *server, uint32_t worker);
+
+/* tg_server_fetch - brings the views up to date where the vectors live on a device. */
+TG_CHECKED tg_status tg_server_fetch(tg_server *server);
 /* tg_server_state_of - views for checkpoints, to be read between messages. After restoring the
  * arrays (w, b, bak, rule_state, slot, version, step, pending, b_bak) through these views, call
  * tg_server_restored with the counters, before tg_server_start: the run then continues bit for bit.
@@ -142,24 +153,5 @@ void tg_server_preempt(tg_server *server);
  * TG_ECONFIG where more gradients were issued than the run has. */
 tg_server_state tg_server_state_of(tg_server *server);
 TG_CHECKED tg_status tg_server_restored(tg_server *server, const tg_server_state *counters);
-
-/* tg_update_block_pass - rule, optimiser and w_bak = w over [lo,hi) of flat vectors, block by block
- * (TG_BLOCK), parallel over blocks; the one place where weights change, whatever the scheme.
- * rule_state, w_bak, bak_out may be NULL; adds to the sums. slots point at element 0. g points at
- * element lo. */
-typedef struct tg_update {
-  const tg_rule *rule; /* compensate may be NULL */
-  const tg_optimizer *optimizer;
-  tg_hyper hyper;
-  float *w;
-  const float *w_bak; /* weights the gradient was computed at, for the rule */
-  float *bak_out;     /* where w is copied after the update; may equal w_bak */
-  float *rule_state;
-  float *slot[TG_MAX_SLOTS];
-} tg_update;
-typedef struct tg_update_sums {
-  double correction_square, gradient_square, gap_square;
-} tg_update_sums;
-void tg_update_apply(const tg_update *u, tg_span span, float *g, tg_update_sums *sums);
 
 #endif

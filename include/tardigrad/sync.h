@@ -26,10 +26,12 @@ typedef struct tg_sync_options {
   uint32_t first, count; /* this process computes for workers [first,first+count): all of them where
                             there is one process, its own on a worker rank, none on rank 0 */
   tg_compute *compute;   /* NULL where count = 0 */
+  tg_device *device;     /* where updates are made; compute's own, or NULL: the host */
   tg_worker_options worker;
 } tg_sync_options;
 
-/* What a checkpoint saves, as views into tg_sync: owned by it. The same on every rank. */
+/* What a checkpoint saves, as views into tg_sync: owned by it, host memory. The same on every rank.
+ */
 typedef struct tg_sync_state {
   float *w;                  /* [n] */
   float *b;                  /* [k] */
@@ -48,6 +50,8 @@ TG_CHECKED tg_status tg_sync_create(const tg_sync_options *options, const float 
                                     const float *b0, tg_sync **out);
 void tg_sync_destroy(tg_sync *sync);
 
+/* tg_sync_fetch - brings the views up to date where the vectors live on a device. */
+TG_CHECKED tg_status tg_sync_fetch(tg_sync *sync);
 /* tg_sync_state_of - views for checkpoints. After restoring w, b and slots through them on every
  * rank, call tg_sync_restored with the counters: the run then continues bit for bit. */
 tg_sync_state tg_sync_state_of(tg_sync *sync);

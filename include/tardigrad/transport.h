@@ -14,6 +14,7 @@
 #include "tardigrad/message.h"
 #include "tardigrad/status.h"
 #include "tardigrad/trace.h"
+#include "tardigrad/update.h"
 #include "tardigrad/worker.h"
 
 typedef struct tg_comm tg_comm;
@@ -102,6 +103,7 @@ void tg_sim_restored(tg_comm *comm);
 typedef struct tg_world {
   int rank, size;             /* of MPI_COMM_WORLD; 0, 1 without MPI */
   int local_rank, local_size; /* among ranks of this machine */
+  int local_worker;           /* among workers of this machine; 0 on rank 0 */
   bool mpi;                   /* MPI was started */
   char version[128];          /* of the MPI library */
 } tg_world;

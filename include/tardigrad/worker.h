@@ -4,17 +4,19 @@
 
 #include <stdbool.h>
 
+#include "tardigrad/backend.h"
 #include "tardigrad/message.h"
 #include "tardigrad/status.h"
 
 /* What a worker needs from the floors above it in knowledge and below it in the house: something
  * that turns (weights, worker, step) into a gradient. dist/ never sees a network, so that its tests
- * can use a quadratic. All memory is host memory, owned by the compute object. */
+ * can use a quadratic. Memory is the host's unless said, and owned by the compute object. */
 typedef struct tg_compute {
   size_t n, k, ks; /* parameters, running statistics, batch statistics */
   uint32_t batch;
-  float *g; /* [n] the gradient of the last call */
-  float *s; /* [ks] its batch statistics */
+  tg_device *device; /* whose memory g and every w are in; NULL: the host's */
+  float *g;          /* [n] the gradient of the last call */
+  float *s;          /* [ks] its batch statistics */
   void *self;
   /* From now on gradients go to g [n], memory of the caller that outlives their use. NULL row: they
    * stay where they are. */

@@ -57,7 +57,8 @@ static void describe(tg_cpu_device *d) {
            d->base.backend->name, isa_name(), omp_get_max_threads(), v->major, v->minor, v->patch);
 }
 
-tg_status tg_cpu_open_masked(const tg_backend *self, uintptr_t mask, tg_device **out) {
+tg_status tg_cpu_open_masked(const tg_backend *self, uintptr_t mask, const tg_device_options *o,
+                             tg_device **out) {
   tg_status status = TG_OK;
   tg_cpu_device *d = calloc(1, sizeof *d);
   if (!d) TG_FAIL(TG_ERUNTIME, "no memory for device %s", self->name);
@@ -67,6 +68,7 @@ tg_status tg_cpu_open_masked(const tg_backend *self, uintptr_t mask, tg_device *
   TG_DO(tg_cpu_check(dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags), "stream",
                      NULL));
   describe(d);
+  if (o->tf32) tg_warn("device %s has no TF32: products are computed in float32", self->name);
   *out = &d->base;
   return TG_OK;
 done:
@@ -74,8 +76,8 @@ done:
   return status;
 }
 
-static tg_status cpu_open(const tg_backend *self, tg_device **out) {
-  return tg_cpu_open_masked(self, UINTPTR_MAX, out);
+static tg_status cpu_open(const tg_backend *self, const tg_device_options *o, tg_device **out) {
+  return tg_cpu_open_masked(self, UINTPTR_MAX, o, out);
 }
 
 void tg_cpu_close(tg_device *device) {
@@ -107,6 +109,42 @@ tg_status tg_cpu_to_device(tg_device *d, void *dst, const void *src, size_t byte
 
 tg_status tg_cpu_to_host(tg_device *d, void *dst, const void *src, size_t bytes) {
   memcpy(dst, tg_cpu_host(d, src), bytes);
+  return TG_OK;
+}
+
+tg_status tg_cpu_copy(tg_device *d, void *dst, const void *src, size_t bytes) {
+  memcpy(tg_cpu_host(d, dst), tg_cpu_host(d, src), bytes);
+  return TG_OK;
+}
+
+tg_status tg_cpu_zero(tg_device *d, void *dst, size_t bytes) {
+  memset(tg_cpu_host(d, dst), 0, bytes);
+  return TG_OK;
+}
+
+static float *host_floats(const tg_device *d, const float *p) {
+  return tg_cpu_host(d, p);
+}
+
+tg_status tg_cpu_update(tg_device *d, const tg_update *u, tg_span span, float *g,
+                        tg_update_sums *sums) {
+  tg_update here = *u;
+  here.w = host_floats(d, u->w);
+  here.w_bak = host_floats(d, u->w_bak);
+  here.bak_out = host_floats(d, u->bak_out);
+  here.rule_state = host_floats(d, u->rule_state);
+  for (int i = 0; i < TG_MAX_SLOTS; i++) here.slot[i] = host_floats(d, u->slot[i]);
+  tg_update_apply(&here, span, host_floats(d, g), tg_cpu_host(d, sums));
+  return TG_OK;
+}
+
+tg_status tg_cpu_scale(tg_device *d, size_t n, float *x, float factor) {
+  tg_scale(n, host_floats(d, x), factor);
+  return TG_OK;
+}
+
+tg_status tg_cpu_square_sum(tg_device *d, size_t n, const float *x, double *out) {
+  *out = tg_square_sum(n, host_floats(d, x));
   return TG_OK;
 }
 
@@ -168,6 +206,11 @@ const tg_backend tg_backend_cpu = {.name = "cpu",
                                    .to_device = tg_cpu_to_device,
                                    .to_host = tg_cpu_to_host,
                                    .sync = tg_cpu_sync,
+                                   .copy = tg_cpu_copy,
+                                   .zero = tg_cpu_zero,
+                                   .update = tg_cpu_update,
+                                   .scale = tg_cpu_scale,
+                                   .square_sum = tg_cpu_square_sum,
                                    .add = tg_cpu_add,
                                    .add_f32 = tg_cpu_add_f32,
                                    .read = tg_cpu_read,

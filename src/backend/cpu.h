@@ -32,13 +32,20 @@ extern const tg_kernel *const tg_cpu_kernels[TG_OP_COUNT];
 
 /* tg_cpu_open_masked - a device whose pointers become addresses by `& mask`. The rows' functions
  * below accept such pointers. */
-TG_CHECKED tg_status tg_cpu_open_masked(const tg_backend *self, uintptr_t mask, tg_device **out);
+TG_CHECKED tg_status tg_cpu_open_masked(const tg_backend *self, uintptr_t mask,
+                                        const tg_device_options *o, tg_device **out);
 void tg_cpu_close(tg_device *d);
 tg_status tg_cpu_alloc(tg_device *d, size_t bytes, void **out); /* an address, unmasked */
 void tg_cpu_free(tg_device *d, void *p);
 tg_status tg_cpu_to_device(tg_device *d, void *dst, const void *src, size_t bytes);
 tg_status tg_cpu_to_host(tg_device *d, void *dst, const void *src, size_t bytes);
 tg_status tg_cpu_sync(tg_device *d);
+tg_status tg_cpu_copy(tg_device *d, void *dst, const void *src, size_t bytes);
+tg_status tg_cpu_zero(tg_device *d, void *dst, size_t bytes);
+tg_status tg_cpu_update(tg_device *d, const tg_update *u, tg_span span, float *g,
+                        tg_update_sums *sums);
+tg_status tg_cpu_scale(tg_device *d, size_t n, float *x, float factor);
+tg_status tg_cpu_square_sum(tg_device *d, size_t n, const float *x, double *out);
 tg_status tg_cpu_add(tg_device *d, const tg_tensor *like, void *dst, const void *src);
 tg_status tg_cpu_add_f32(tg_device *d, size_t n, float *dst, const float *src);
 tg_status tg_cpu_read(tg_device *d, const tg_tensor *t, float *host);

@@ -5,8 +5,8 @@
 
 static const uintptr_t DEVICE_BIT = (uintptr_t)1 << 62;
 
-static tg_status fake_open(const tg_backend *self, tg_device **out) {
-  return tg_cpu_open_masked(self, ~DEVICE_BIT, out);
+static tg_status fake_open(const tg_backend *self, const tg_device_options *o, tg_device **out) {
+  return tg_cpu_open_masked(self, ~DEVICE_BIT, o, out);
 }
 
 static tg_status fake_alloc(tg_device *d, size_t bytes, void **out) {
@@ -27,6 +27,11 @@ const tg_backend tg_backend_fake = {
     .to_device = tg_cpu_to_device,
     .to_host = tg_cpu_to_host,
     .sync = tg_cpu_sync,
+    .copy = tg_cpu_copy,
+    .zero = tg_cpu_zero,
+    .update = tg_cpu_update,
+    .scale = tg_cpu_scale,
+    .square_sum = tg_cpu_square_sum,
     .add = tg_cpu_add,
     .add_f32 = tg_cpu_add_f32,
     .read = tg_cpu_read,

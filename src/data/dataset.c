@@ -172,3 +172,16 @@ void tg_dataset_fill(const tg_dataset *dataset, uint32_t first, uint32_t count, 
   memset(x + there * image, 0, (count - there) * image * sizeof *x);
   for (uint32_t i = there; i < count; i++) y[i] = -1;
 }
+
+tg_status tg_dataset_on(const tg_dataset *dataset, tg_device *device, void **out) {
+  tg_pixel_table table;
+  tg_pixel_table_make(dataset, table);
+  const tg_images images = {.count = dataset->count,
+                            .channels = dataset->channels,
+                            .height = dataset->height,
+                            .width = dataset->width,
+                            .pixels = dataset->pixels,
+                            .labels = dataset->labels,
+                            .table = table[0]};
+  return device->backend->images_open(device, &images, out);
+}

@@ -104,12 +104,29 @@ tg_status tg_loader_indices(tg_loader *loader, uint32_t worker, uint64_t step, u
   return TG_OK;
 }
 
-static tg_crop draw_crop(uint64_t seed, uint32_t epoch, uint32_t sample) {
-  tg_rng r = tg_rng_open(seed, TG_RNG_AUGMENT, epoch, sample);
-  tg_crop crop = {.top = (int)tg_rng_below(&r, 2 * TG_CROP_PAD + 1)};
-  crop.left = (int)tg_rng_below(&r, 2 * TG_CROP_PAD + 1);
-  crop.flip = tg_rng_below(&r, 2) == 1;
-  return crop;
+static tg_cut whole(uint32_t sample) {
+  return (tg_cut){.sample = sample, .top = TG_CROP_PAD, .left = TG_CROP_PAD};
+}
+
+static tg_cut draw_cut(const tg_loader_options *o, uint32_t epoch, uint32_t sample) {
+  if (o->augment != TG_AUGMENT_CROP_FLIP) return whole(sample);
+  tg_rng r = tg_rng_open(o->seed, TG_RNG_AUGMENT, epoch, sample);
+  tg_cut cut = {.sample = sample, .top = (uint8_t)tg_rng_below(&r, 2 * TG_CROP_PAD + 1)};
+  cut.left = (uint8_t)tg_rng_below(&r, 2 * TG_CROP_PAD + 1);
+  cut.flip = (uint8_t)tg_rng_below(&r, 2);
+  return cut;
+}
+
+tg_status tg_loader_cuts(tg_loader *loader, uint32_t worker, uint64_t step, tg_cut *cut) {
+  TG_TRY(tg_loader_indices(loader, worker, step, loader->sample, loader->epoch));
+  for (uint32_t i = 0; i < loader->options.batch; i++)
+    cut[i] = draw_cut(&loader->options, loader->epoch[i], loader->sample[i]);
+  return TG_OK;
+}
+
+void tg_dataset_cuts(const tg_dataset *dataset, uint32_t first, uint32_t count, tg_cut *cut) {
+  for (uint32_t i = 0; i < count; i++)
+    cut[i] = whole(first + i < dataset->count ? first + i : UINT32_MAX);
 }
 
 tg_status tg_loader_fill(tg_loader *loader, uint32_t worker, uint64_t step, float *x, int32_t *y) {
@@ -120,8 +137,8 @@ tg_status tg_loader_fill(tg_loader *loader, uint32_t worker, uint64_t step, floa
     uint32_t sample = loader->sample[i];
     const uint8_t *pixels = d->pixels + sample * image;
     if (loader->options.augment == TG_AUGMENT_CROP_FLIP)
-      tg_normalise_crop(d, loader->table, draw_crop(loader->options.seed, loader->epoch[i], sample),
-                        pixels, x);
+      tg_normalise_cut(d, loader->table, draw_cut(&loader->options, loader->epoch[i], sample),
+                       pixels, x);
     else
       tg_normalise_image(d, loader->table, pixels, x);
     y[i] = d->labels[sample];

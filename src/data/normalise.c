@@ -38,16 +38,16 @@ static void reverse(float *x, int n) {
   }
 }
 
-void tg_normalise_crop(const tg_dataset *dataset, const tg_pixel_table table, tg_crop crop,
-                       const uint8_t *pixels, float *x) {
+void tg_normalise_cut(const tg_dataset *dataset, const tg_pixel_table table, tg_cut cut,
+                      const uint8_t *pixels, float *x) {
   int height = dataset->height, width = dataset->width;
   for (int c = 0; c < dataset->channels; c++, pixels += height * width)
     for (int y = 0; y < height; y++, x += width) {
-      int from = y + crop.top - TG_CROP_PAD;
+      int from = y + cut.top - TG_CROP_PAD;
       if (from < 0 || from >= height)
         for (int i = 0; i < width; i++) x[i] = table[c][0];
       else
-        cut_row(table[c], pixels + from * width, width, crop.left - TG_CROP_PAD, x);
-      if (crop.flip) reverse(x, width);
+        cut_row(table[c], pixels + from * width, width, cut.left - TG_CROP_PAD, x);
+      if (cut.flip) reverse(x, width);
     }
 }

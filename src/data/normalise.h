@@ -13,16 +13,8 @@ void tg_pixel_table_make(const tg_dataset *dataset, tg_pixel_table table);
 void tg_normalise_image(const tg_dataset *dataset, const tg_pixel_table table,
                         const uint8_t *pixels, float *x);
 
-/* Where an augmented image is cut from the image padded with TG_CROP_PAD black pixels all around,
- * and whether left and right change places afterwards. */
-enum { TG_CROP_PAD = 4 };
-typedef struct tg_crop {
-  int top, left; /* 0 .. 2*TG_CROP_PAD */
-  bool flip;
-} tg_crop;
-
-/* tg_normalise_crop - one image [C,H,W], augmented. */
-void tg_normalise_crop(const tg_dataset *dataset, const tg_pixel_table table, tg_crop crop,
-                       const uint8_t *pixels, float *x);
+/* tg_normalise_cut - one image [C,H,W], augmented; cut.sample is not looked at. */
+void tg_normalise_cut(const tg_dataset *dataset, const tg_pixel_table table, tg_cut cut,
+                      const uint8_t *pixels, float *x);
 
 #endif

@@ -15,14 +15,14 @@ typedef struct serving {
 } serving;
 
 static tg_status send_all(serving *s, const tg_msg *reply) {
-  tg_server_state state = tg_server_state_of(s->o->server);
+  const tg_server *server = s->o->server;
   uint32_t m = reply->worker;
   TG_TRY(s->transport->send(s->comm, reply));
   if (reply->kind == TG_MSG_STOP) return TG_OK;
   s->running++;
-  TG_TRY(s->transport->send_piece(s->comm, m, (tg_span){0, s->o->n}, state.bak[m]));
+  TG_TRY(s->transport->send_piece(s->comm, m, (tg_span){0, s->o->n}, tg_server_weights(server, m)));
   if (reply->kind != TG_MSG_EVALUATE) return TG_OK;
-  return s->transport->send_stats(s->comm, m, state.b_bak[m]);
+  return s->transport->send_stats(s->comm, m, tg_server_statistics(server, m));
 }
 
 static tg_status start(serving *s) {
@@ -43,19 +43,20 @@ static tg_status cut_short(serving *s, tg_status why) {
 }
 
 /* Push and pull of one message, piece by piece. */
-static tg_status exchange(serving *s, const tg_msg *in, const tg_server_event *event, float *bak,
+static tg_status exchange(serving *s, const tg_msg *in, const tg_server_event *event,
                           const float **stats) {
   tg_server *server = s->o->server;
+  const float *bak = tg_server_weights(server, in->worker);
   tg_span span = {0, s->o->n};
   float *g = NULL;
   if (in->kind != TG_MSG_PUSH || in->flags & TG_FLAG_NONFINITE) {
     if (!event->serves) return TG_OK;
-    tg_server_apply(server, span, NULL);
+    TG_TRY(tg_server_apply(server, span, NULL));
     return s->transport->send_piece(s->comm, in->worker, span, bak);
   }
   do {
     TG_TRY(s->transport->recv_piece(s->comm, &span, &g));
-    if (event->applied || event->serves) tg_server_apply(server, span, g);
+    if (event->applied || event->serves) TG_TRY(tg_server_apply(server, span, g));
     if (event->serves) TG_TRY(s->transport->send_piece(s->comm, in->worker, span, bak + span.lo));
   } while (span.hi < s->o->n);
   return s->transport->recv_stats(s->comm, stats);
@@ -81,19 +82,20 @@ static tg_status tell(serving *s, const tg_msg *in, const tg_server_event *event
 }
 
 static tg_status handle(serving *s, const tg_msg *in) {
-  tg_server_state state = tg_server_state_of(s->o->server);
+  tg_server *server = s->o->server;
   uint32_t m = in->worker;
   const float *stats = NULL;
   tg_msg reply;
   tg_server_event event;
-  tg_status status = tg_server_begin(s->o->server, in, &reply, &event);
+  tg_status status = tg_server_begin(server, in, &reply, &event);
   if (status == TG_EDIVERGED) return diverge(s, in);
   TG_TRY(status);
   s->running -= reply.kind == TG_MSG_STOP;
   TG_TRY(s->transport->send(s->comm, &reply));
-  TG_TRY(exchange(s, in, &event, state.bak[m], &stats));
-  tg_server_end(s->o->server, event.applied ? stats : NULL, &event);
-  if (reply.kind == TG_MSG_EVALUATE) TG_TRY(s->transport->send_stats(s->comm, m, state.b_bak[m]));
+  TG_TRY(exchange(s, in, &event, &stats));
+  TG_TRY(tg_server_end(server, event.applied ? stats : NULL, &event));
+  if (reply.kind == TG_MSG_EVALUATE)
+    TG_TRY(s->transport->send_stats(s->comm, m, tg_server_statistics(server, m)));
   return tell(s, in, &event);
 }
 

@@ -162,28 +162,38 @@ tg_status tg_server_begin(tg_server *s, const tg_msg *in, tg_msg *reply, tg_serv
   return status;
 }
 
-void tg_server_apply(tg_server *s, tg_span span, float *g) {
-  tg_server_state *t = &s->state;
-  float *bak = t->bak[s->worker];
+/* The weights that worker m is sent by message are looked at on the host. */
+static tg_status show(tg_server *s, uint32_t m, tg_span span) {
+  tg_device *d = s->live.device;
+  if (!d || s->options.device_workers || !s->event.serves) return TG_OK;
+  return d->backend->to_host(d, s->state.bak[m] + span.lo, s->bak[m] + span.lo,
+                             (span.hi - span.lo) * sizeof(float));
+}
+
+tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
+  float *bak = s->bak[s->worker];
   if (!s->event.applied) {
-    if (s->event.serves) tg_copy_span(bak, t->w, span);
-    return;
+    if (s->event.serves) TG_TRY(tg_live_copy(&s->live, bak, s->w, span));
+    return show(s, s->worker, span);
   }
   tg_update u = {.rule = s->options.rule,
                  .optimizer = s->options.optimizer,
                  .hyper = s->hyper,
-                 .w = t->w,
+                 .w = s->w,
                  .w_bak = bak,
                  .bak_out = s->event.serves ? bak : NULL};
-  if (t->rule_state_count) u.rule_state = t->rule_state[s->options.global_state ? 0 : s->worker];
-  memcpy(u.slot, t->slot, sizeof u.slot);
-  tg_update_apply(&u, span, g, &s->sums);
+  if (s->state.rule_state_count)
+    u.rule_state = s->rule_state[s->options.global_state ? 0 : s->worker];
+  memcpy(u.slot, s->slot, sizeof u.slot);
+  TG_TRY(tg_live_update(&s->live, &u, span, g, s->options.device_workers, &s->sums));
+  return show(s, s->worker, span);
 }
 
-void tg_server_end(tg_server *s, const float *stats, tg_server_event *event) {
+tg_status tg_server_end(tg_server *s, const float *stats, tg_server_event *event) {
   tg_server_state *t = &s->state;
   uint32_t m = s->worker;
   if (s->event.applied) {
+    TG_TRY(tg_live_sums(&s->live, &s->sums));
     if (stats) tg_fold_apply(s->folds, s->options.fold_count, stats, t->b);
     if (s->sums.gradient_square > 0)
       event->correction_ratio = sqrt(s->sums.correction_square / s->sums.gradient_square);
@@ -193,14 +203,14 @@ void tg_server_end(tg_server *s, const float *stats, tg_server_event *event) {
     memcpy(t->b_bak[m], t->b, s->options.k * sizeof *t->b);
   event->finished = tg_server_finished(s);
   event->checkpoint_due = s->checkpoint_due || event->finished;
+  return TG_OK;
 }
 
 tg_status tg_server_step(tg_server *s, const tg_msg *in, float *g, const float *stats,
                          tg_msg *reply, tg_server_event *event) {
   TG_TRY(tg_server_begin(s, in, reply, event));
-  if (event->applied || event->serves) tg_server_apply(s, (tg_span){0, s->options.n}, g);
-  tg_server_end(s, event->applied ? stats : NULL, event);
-  return TG_OK;
+  if (event->applied || event->serves) TG_TRY(tg_server_apply(s, (tg_span){0, s->options.n}, g));
+  return tg_server_end(s, event->applied ? stats : NULL, event);
 }
 
 /* ---- beginning and end ---- */
@@ -222,6 +232,18 @@ bool tg_server_finished(const tg_server *s) {
 
 void tg_server_preempt(tg_server *s) {
   s->preempted = true;
+}
+
+const float *tg_server_weights(const tg_server *s, uint32_t m) {
+  return s->options.device_workers ? s->bak[m] : s->state.bak[m];
+}
+
+const float *tg_server_statistics(const tg_server *s, uint32_t m) {
+  return s->state.b_bak[m];
+}
+
+tg_status tg_server_fetch(tg_server *s) {
+  return tg_live_fetch(&s->live);
 }
 
 tg_server_state tg_server_state_of(tg_server *s) {

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "dist/live.h"
 #include "tardigrad/server.h"
 
 struct tg_server {
@@ -13,6 +14,10 @@ struct tg_server {
   uint64_t total;  /* updates of the whole run */
   float **own_bak; /* [workers] w_bak(m), or NULL where the caller lent memory for it */
   tg_server_state state;
+
+  /* What updates work on: the vectors of `state`, or the device's. */
+  tg_live live;
+  float *w, **bak, **rule_state, *slot[TG_MAX_SLOTS];
 
   /* The message in hand, from tg_server_begin to tg_server_end. */
   uint32_t worker;
@@ -31,8 +36,5 @@ struct tg_server {
 void tg_server_request(tg_server *s, uint32_t m, uint64_t kind);
 /* tg_server_next_request - TG_MSG_WEIGHTS while gradients are left to be issued, else 0. */
 uint64_t tg_server_next_request(const tg_server *s);
-
-/* tg_copy_span - to[lo,hi) = from[lo,hi), in parallel where that pays. */
-void tg_copy_span(float *to, const float *from, tg_span span);
 
 #endif

@@ -87,6 +87,21 @@ static tg_status make_state(tg_server *s) {
   return TG_OK;
 }
 
+static tg_status make_live(tg_server *s) {
+  const tg_server_state *t = &s->state;
+  tg_live_open(&s->live, s->options.device, s->options.n);
+  s->bak = calloc(s->options.workers, sizeof *s->bak);
+  s->rule_state = calloc(t->rule_state_count + 1, sizeof *s->rule_state);
+  if (!s->bak || !s->rule_state) TG_FAIL(TG_ERUNTIME, "server: no memory");
+  TG_TRY(tg_live_add(&s->live, t->w, &s->w));
+  for (uint32_t m = 0; m < s->options.workers; m++)
+    TG_TRY(tg_live_add(&s->live, t->bak[m], &s->bak[m]));
+  for (size_t i = 0; i < t->rule_state_count; i++)
+    TG_TRY(tg_live_add(&s->live, t->rule_state[i], &s->rule_state[i]));
+  for (size_t i = 0; i < t->slot_count; i++) TG_TRY(tg_live_add(&s->live, t->slot[i], &s->slot[i]));
+  return TG_OK;
+}
+
 /* What every worker is asked first: gradients, as far as the run has any. */
 static void first_requests(tg_server *s) {
   for (uint32_t m = 0; m < s->options.workers; m++) {
@@ -109,6 +124,8 @@ tg_status tg_server_create(const tg_server_options *options, const float *w0, co
   memcpy(s->state.w, w0, options->n * sizeof *w0);
   if (options->k) memcpy(s->state.b, b0, options->k * sizeof *b0);
   first_requests(s);
+  TG_DO(make_live(s));
+  TG_DO(tg_live_store(&s->live));
   *out = s;
   return TG_OK;
 done:
@@ -124,6 +141,9 @@ static void free_vectors(float **vectors, size_t count) {
 void tg_server_destroy(tg_server *s) {
   if (!s) return;
   tg_server_state *t = &s->state;
+  tg_live_close(&s->live);
+  free(s->bak);
+  free(s->rule_state);
   free_vectors(s->own_bak, s->options.workers);
   free(t->bak);
   free_vectors(t->b_bak, s->options.workers);
@@ -176,8 +196,8 @@ tg_status tg_server_restored(tg_server *s, const tg_server_state *counters) {
   t->issued = counters->issued;
   for (uint32_t m = 0; m < s->options.workers; m++) {
     if (t->pending[m] || !tg_server_next_request(s)) continue;
-    tg_copy_span(t->bak[m], t->w, (tg_span){0, s->options.n});
+    memcpy(t->bak[m], t->w, s->options.n * sizeof *t->w);
     tg_server_request(s, m, TG_MSG_WEIGHTS);
   }
-  return TG_OK;
+  return tg_live_store(&s->live);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dist/live.h"
 #include "tardigrad/arena.h"
 
 /* What is summed beside the gradients: requests to stop, then one row per worker. Each row has one
@@ -18,7 +19,9 @@ struct tg_sync {
   tg_fold *folds;
   tg_schedule_step *steps;
   uint64_t total; /* updates of the run */
-  float *x, *s;   /* what is summed: the compute object's own memory where that will do */
+  tg_live live;   /* what updates work on: the vectors of `state`, or the device's */
+  float *w, *slot[TG_MAX_SLOTS];
+  float *x, *s; /* what is summed: the compute object's own memory where that will do */
   float *own_x, *own_s;
   double *scalars; /* [SUM_ROWS + workers * ROW_FIELDS] */
   size_t scalar_count;
@@ -94,7 +97,7 @@ static tg_status compute_one(tg_sync *y, uint32_t worker) {
   tg_msg out;
   in.step = y->state.step;
   double began = tg_clock_s(), *mine = row(y, worker);
-  TG_TRY(tg_worker_step(c, &y->o.worker, &in, y->state.w, NULL, &out));
+  TG_TRY(tg_worker_step(c, &y->o.worker, &in, y->w, NULL, &out));
   mine[ROW_LOSS] = out.loss_sum;
   mine[ROW_CORRECT] = (double)out.correct;
   mine[ROW_NORM] = out.gradient_norm;
@@ -103,12 +106,12 @@ static tg_status compute_one(tg_sync *y, uint32_t worker) {
   mine[ROW_BAD] = (out.flags & TG_FLAG_NONFINITE) != 0;
   if (y->x == c->g) return TG_OK;
   if (worker == y->o.first) {
-    memcpy(y->x, c->g, y->o.n * sizeof *y->x);
     memcpy(y->s, c->s, y->o.ks * sizeof *y->s);
-  } else {
-    add(y->x, c->g, y->o.n);
-    add(y->s, c->s, y->o.ks);
+    return tg_live_copy(&y->live, y->x, c->g, (tg_span){0, y->o.n});
   }
+  add(y->s, c->s, y->o.ks);
+  if (c->device) return c->device->backend->add_f32(c->device, y->o.n, y->x, c->g);
+  add(y->x, c->g, y->o.n);
   return TG_OK;
 }
 
@@ -120,10 +123,17 @@ static tg_status compute(tg_sync *y) {
   return TG_OK;
 }
 
+static tg_status average_gradient(tg_sync *y) {
+  tg_device *d = y->live.device;
+  if (d && y->o.workers > 1) return d->backend->scale(d, y->o.n, y->x, 1.0f / (float)y->o.workers);
+  if (!d) average(y->x, y->o.n, y->o.workers);
+  return TG_OK;
+}
+
 /* The update that every rank makes alike. */
-static void apply(tg_sync *y, tg_server_event *event) {
+static tg_status apply(tg_sync *y, tg_server_event *event) {
   tg_sync_state *t = &y->state;
-  tg_update u = {.rule = y->o.rule, .optimizer = y->o.optimizer, .hyper = y->o.hyper, .w = t->w};
+  tg_update u = {.rule = y->o.rule, .optimizer = y->o.optimizer, .hyper = y->o.hyper, .w = y->w};
   tg_update_sums sums = {0};
   double before = epoch_of(y, t->samples);
   t->samples += samples_per_update(y);
@@ -132,12 +142,13 @@ static void apply(tg_sync *y, tg_server_event *event) {
   u.hyper.lr = (float)event->lr;
   u.hyper.update = t->update;
   u.hyper.staleness = 0;
-  memcpy(u.slot, t->slot, sizeof u.slot);
-  average(y->x, y->o.n, y->o.workers);
+  memcpy(u.slot, y->slot, sizeof u.slot);
+  TG_TRY(average_gradient(y));
   average(y->s, y->o.ks, y->o.workers);
-  tg_update_apply(&u, (tg_span){0, y->o.n}, y->x, &sums);
+  TG_TRY(tg_live_update(&y->live, &u, (tg_span){0, y->o.n}, y->x, y->live.device, &sums));
   tg_fold_apply(y->folds, y->o.fold_count, y->s, t->b);
   t->update++;
+  return TG_OK;
 }
 
 static uint64_t bad_gradients(tg_sync *y) {
@@ -158,7 +169,7 @@ static tg_status update(running *r, tg_server_event *event) {
   if (bad == 0) {
     if (is_shared(r)) TG_TRY(reduce(r, y->s, y->o.ks, NULL, 0));
     y->wait_s = tg_clock_s() - began;
-    apply(y, event);
+    TG_TRY(apply(y, event));
   }
   event->update = y->state.update;
   event->epoch = epoch_of(y, y->state.samples);
@@ -209,7 +220,7 @@ static tg_status evaluate(running *r, tg_server_event event, bool last) {
   tg_msg out = {.kind = TG_MSG_EVALUATED};
   double began = tg_clock_s();
   if (computes(y, 0))
-    TG_TRY(tg_worker_step(y->o.compute, &y->o.worker, &in, y->state.w, y->state.b, &out));
+    TG_TRY(tg_worker_step(y->o.compute, &y->o.worker, &in, y->w, y->state.b, &out));
   double result[] = {out.loss_sum, (double)out.correct, out.samples,
                      computes(y, 0) ? tg_clock_s() - began : 0};
   TG_TRY(reduce(r, NULL, 0, result, sizeof result / sizeof *result));
@@ -270,10 +281,12 @@ tg_status tg_sync_run(tg_sync *y, const tg_transport *transport, tg_comm *comm,
 
 void tg_sync_destroy(tg_sync *y) {
   if (!y) return;
+  if (y->live.device && y->own_x) y->live.device->backend->free(y->live.device, y->own_x);
+  if (!y->live.device) free(y->own_x);
+  tg_live_close(&y->live);
   free(y->state.w);
   free(y->state.b);
   for (size_t i = 0; i < y->state.slot_count; i++) free(y->state.slot[i]);
-  free(y->own_x);
   free(y->own_s);
   free(y->folds);
   free(y->steps);
@@ -283,6 +296,18 @@ void tg_sync_destroy(tg_sync *y) {
 
 static float *vector(size_t n) {
   return tg_alloc_aligned(n * sizeof(float));
+}
+
+static tg_status make_live(tg_sync *y) {
+  const tg_sync_options *o = &y->o;
+  tg_live_open(&y->live, o->device, o->n);
+  TG_TRY(tg_live_add(&y->live, y->state.w, &y->w));
+  for (size_t i = 0; i < y->state.slot_count; i++)
+    TG_TRY(tg_live_add(&y->live, y->state.slot[i], &y->slot[i]));
+  if (o->count != 1 && o->device)
+    TG_TRY(o->device->backend->alloc(o->device, o->n * sizeof(float), (void **)&y->own_x));
+  if (o->count != 1) y->x = y->own_x;
+  return TG_OK;
 }
 
 static tg_status allocate(tg_sync *y) {
@@ -301,10 +326,10 @@ static tg_status allocate(tg_sync *y) {
     y->x = o->compute->g;
     y->s = o->compute->s;
   } else if (enough) {
-    enough = (y->x = y->own_x = vector(o->n)) && (y->s = y->own_s = vector(o->ks));
+    enough = (y->s = y->own_s = vector(o->ks)) && (o->device || (y->own_x = vector(o->n)));
   }
   if (!enough) TG_FAIL(TG_ERUNTIME, "no memory for vectors of %zu parameters", o->n);
-  return TG_OK;
+  return make_live(y);
 }
 
 tg_status tg_sync_create(const tg_sync_options *o, const float *w0, const float *b0,
@@ -323,11 +348,16 @@ tg_status tg_sync_create(const tg_sync_options *o, const float *w0, const float 
   if (o->schedule.count) memcpy(y->steps, o->schedule.steps, o->schedule.count * sizeof *y->steps);
   y->o.schedule.steps = y->steps;
   y->total = tg_progress_updates(o->epochs, o->train_count, samples_per_update(y));
+  TG_DO(tg_live_store(&y->live));
   *out = y;
   return TG_OK;
 done:
   tg_sync_destroy(y);
   return status;
+}
+
+tg_status tg_sync_fetch(tg_sync *y) {
+  return tg_live_fetch(&y->live);
 }
 
 tg_sync_state tg_sync_state_of(tg_sync *y) {
@@ -343,5 +373,5 @@ tg_status tg_sync_restored(tg_sync *y, const tg_sync_state *counters) {
   y->state.samples = counters->samples;
   y->state.step = counters->step;
   y->state.nonfinite = counters->nonfinite;
-  return TG_OK;
+  return tg_live_store(&y->live);
 }

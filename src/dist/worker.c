@@ -5,35 +5,24 @@
 
 #include "tardigrad/optim.h"
 
-enum { PARTS = 256, LANES = 16 };
-
-/* A fixed number of sums side by side: the compiler may use vectors, the order never changes. */
-static double part_square_sum(const float *x, size_t n) {
-  double lane[LANES] = {0}, sum = 0;
-  size_t i = 0;
-  for (; i + LANES <= n; i += LANES)
-    for (size_t j = 0; j < LANES; j++) lane[j] += (double)x[i + j] * x[i + j];
-  for (; i < n; i++) sum += (double)x[i] * x[i];
-  for (size_t j = 0; j < LANES; j++) sum += lane[j];
-  return sum;
+/* Sum of squares of the gradient. */
+static tg_status measure(const tg_compute *c, double *out) {
+  if (c->device) return c->device->backend->square_sum(c->device, c->n, c->g, out);
+  *out = tg_square_sum(c->n, c->g);
+  return TG_OK;
 }
 
-/* The parts depend on n alone, so that any number of threads gives the same sum. */
-static double square_sum(const float *x, size_t n) {
-  double part[PARTS], sum = 0;
-#pragma omp parallel for schedule(static) if (n > 1 << 16)
-  for (size_t i = 0; i < PARTS; i++) {
-    size_t lo = n / PARTS * i + n % PARTS * i / PARTS;
-    size_t hi = n / PARTS * (i + 1) + n % PARTS * (i + 1) / PARTS;
-    part[i] = part_square_sum(x + lo, hi - lo);
-  }
-  for (size_t i = 0; i < PARTS; i++) sum += part[i];
-  return sum;
+static tg_status shrink(const tg_compute *c, float factor) {
+  if (c->device) return c->device->backend->scale(c->device, c->n, c->g, factor);
+  tg_scale(c->n, c->g, factor);
+  return TG_OK;
 }
 
-static void scale(float *x, size_t n, float factor) {
-#pragma omp parallel for simd schedule(static) if (n > 1 << 16)
-  for (size_t i = 0; i < n; i++) x[i] *= factor;
+static tg_status spoil(const tg_compute *c) {
+  const float nan = NAN;
+  if (c->device) return c->device->backend->to_device(c->device, c->g, &nan, sizeof nan);
+  c->g[0] = nan;
+  return TG_OK;
 }
 
 static tg_status answer_weights(tg_compute *c, const tg_worker_options *o, const float *w,
@@ -41,17 +30,17 @@ static tg_status answer_weights(tg_compute *c, const tg_worker_options *o, const
   out->kind = TG_MSG_PUSH;
   out->samples = c->batch;
   TG_TRY(c->gradient(c, out->worker, out->step, w, &out->loss_sum, &out->correct));
-  if (o->chaos_nan_at > 0 && out->step + 1 == o->chaos_nan_at) c->g[0] = NAN;
+  if (o->chaos_nan_at > 0 && out->step + 1 == o->chaos_nan_at) TG_TRY(spoil(c));
   /* Squares of floats cannot overflow a double: the sum is finite where every element is. */
-  out->gradient_norm = sqrt(square_sum(c->g, c->n));
+  TG_TRY(measure(c, &out->gradient_norm));
+  out->gradient_norm = sqrt(out->gradient_norm);
   if (!isfinite(out->gradient_norm) || !isfinite(out->loss_sum) ||
-      !isfinite(square_sum(c->s, c->ks))) {
+      !isfinite(tg_square_sum(c->ks, c->s))) {
     out->flags |= TG_FLAG_NONFINITE;
     return TG_OK;
   }
   float factor = tg_clip_scale(out->gradient_norm, o->clip_norm);
-  if (factor != 1.0f) scale(c->g, c->n, factor);
-  return TG_OK;
+  return factor == 1.0f ? TG_OK : shrink(c, factor);
 }
 
 static tg_status answer_evaluate(tg_compute *c, const tg_worker_options *o, const float *w,

@@ -42,14 +42,6 @@ static long launched(void) {
   return 1;
 }
 
-static tg_status find_neighbours(tg_world *out) {
-  TG_MPI(MPI_Comm_split_type(world.comm, MPI_COMM_TYPE_SHARED, out->rank, MPI_INFO_NULL,
-                             &world.machine));
-  TG_MPI(MPI_Comm_rank(world.machine, &out->local_rank));
-  TG_MPI(MPI_Comm_size(world.machine, &out->local_size));
-  return TG_OK;
-}
-
 tg_status tg_mpi_neighbour(int rank, bool *out) {
   MPI_Group all, here;
   int there;
@@ -59,6 +51,18 @@ tg_status tg_mpi_neighbour(int rank, bool *out) {
   TG_MPI(MPI_Group_free(&all));
   TG_MPI(MPI_Group_free(&here));
   *out = there != MPI_UNDEFINED;
+  return TG_OK;
+}
+
+static tg_status find_neighbours(tg_world *out) {
+  TG_MPI(MPI_Comm_split_type(world.comm, MPI_COMM_TYPE_SHARED, out->rank, MPI_INFO_NULL,
+                             &world.machine));
+  TG_MPI(MPI_Comm_rank(world.machine, &out->local_rank));
+  TG_MPI(MPI_Comm_size(world.machine, &out->local_size));
+  /* Ranks of a machine are in the order of all ranks: the server, if it is here, is the first. */
+  bool with_server;
+  TG_TRY(tg_mpi_neighbour(0, &with_server));
+  out->local_worker = out->local_rank - (with_server && out->local_rank > 0);
   return TG_OK;
 }
 

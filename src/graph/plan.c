@@ -91,6 +91,12 @@ tg_status tg_plan_create(const tg_graph *g, tg_device *device, const tg_plan_opt
   return TG_OK;
 }
 
+/* A record holds addresses. */
+static void forget(tg_plan *p) {
+  if (p->record) p->device->backend->forget(p->device, p->record);
+  p->record = NULL;
+}
+
 void tg_plan_destroy(tg_plan *p) {
   if (!p) return;
   for (int i = 0; p->exec && p->step && i < p->count; i++) {
@@ -98,6 +104,7 @@ void tg_plan_destroy(tg_plan *p) {
     const tg_kernel *kernel = tg_plan_kernel(p, p->exec[i].node);
     if (kernel->destroy) kernel->destroy(&p->exec[i]);
   }
+  forget(p);
   free(p->exec);
   free(p->step);
   free(p->root);
@@ -127,6 +134,7 @@ static void *at(const tg_plan *p, int buffer) {
 }
 
 void tg_plan_place(tg_plan *p, void *block) {
+  forget(p);
   p->block = block;
   for (int i = 0; i < p->count; i++) {
     if (p->step[i].folded) continue;
@@ -143,6 +151,10 @@ void tg_plan_place(tg_plan *p, void *block) {
 }
 
 void tg_plan_bind(tg_plan *p, const float *w, float *g, const float *b, float *s) {
+  if (w != p->bound_w || g != p->g || b != p->bound_b || s != p->bound_s) forget(p);
+  p->bound_w = w;
+  p->bound_b = b;
+  p->bound_s = s;
   p->g = g;
   for (int i = 0; i < p->count; i++) {
     tg_exec *e = &p->exec[i];
@@ -173,7 +185,20 @@ tg_status tg_plan_write(tg_plan *p, const char *input, const void *host, size_t 
     TG_FAIL(TG_ERUNTIME, "value %s is computed, not an input", input);
   if (bytes != p->tensor[i].bytes)
     TG_FAIL(TG_ERUNTIME, "input %s takes %zu bytes, not %zu", input, p->tensor[i].bytes, bytes);
-  return p->device->backend->to_device(p->device, p->tensor[i].data, host, bytes);
+  const tg_backend *backend = p->device->backend;
+  if (backend->write) return backend->write(p->device, &p->tensor[i], host);
+  return backend->to_device(p->device, p->tensor[i].data, host, bytes);
+}
+
+tg_status tg_plan_cut(tg_plan *p, const void *images, const tg_cut *cut, size_t count) {
+  int x = 0, y = 0;
+  TG_TRY(find(p, "x", &x));
+  TG_TRY(find(p, "y", &y));
+  if ((int64_t)count != p->tensor[x].shape.dim[0])
+    TG_FAIL(TG_ERUNTIME, "input x takes %lld samples, not %zu",
+            (long long)p->tensor[x].shape.dim[0], count);
+  return p->device->backend->images_cut(p->device, images, cut, count, &p->tensor[x],
+                                        &p->tensor[y]);
 }
 
 tg_status tg_plan_forward(tg_plan *p) {
@@ -184,14 +209,11 @@ tg_status tg_plan_forward(tg_plan *p) {
 
 /* Gradients of parameters on which no loss depends. */
 static tg_status zero_unused(const tg_plan *p) {
-  static const float zeros[1024];
   for (int i = 0; i < p->graph->param_count; i++) {
     const tg_param *param = p->graph->param[i];
-    for (size_t lo = 0; !p->param_done[i] && lo < param->count; lo += 1024) {
-      size_t count = param->count - lo < 1024 ? param->count - lo : 1024;
-      TG_TRY(p->device->backend->to_device(p->device, p->g + param->offset + lo, zeros,
-                                           count * sizeof(float)));
-    }
+    if (!p->param_done[i])
+      TG_TRY(
+          p->device->backend->zero(p->device, p->g + param->offset, param->count * sizeof(float)));
   }
   return TG_OK;
 }
@@ -219,11 +241,42 @@ tg_status tg_plan_backward(tg_plan *p) {
   return TG_OK;
 }
 
+static tg_status one_by_one(tg_plan *p) {
+  TG_TRY(tg_plan_forward(p));
+  return p->options.train ? tg_plan_backward(p) : TG_OK;
+}
+
+static tg_status record(tg_plan *p) {
+  const tg_backend *backend = p->device->backend;
+  void *made = NULL;
+  TG_TRY(backend->record_begin(p->device));
+  tg_status status = one_by_one(p);
+  tg_status ended = backend->record_end(p->device, &made);
+  if (status == TG_OK && ended == TG_OK) p->record = made;
+  return status != TG_OK ? status : ended;
+}
+
+/* The first step is not recorded: libraries set themselves up in it. */
+tg_status tg_plan_run(tg_plan *p) {
+  const tg_backend *backend = p->device->backend;
+  if (!backend->play) return one_by_one(p);
+  if (!p->warm) {
+    p->warm = true;
+    return one_by_one(p);
+  }
+  if (!p->record) TG_TRY(record(p));
+  return backend->play(p->device, p->record);
+}
+
 tg_status tg_plan_loss(tg_plan *p, const char *loss, tg_loss_result *out) {
   int i = 0;
   TG_TRY(find(p, loss, &i));
   if (!p->exec[i].result) TG_FAIL(TG_ERUNTIME, "value %s is not a loss", loss);
-  return p->device->backend->to_host(p->device, out, p->exec[i].result, sizeof *out);
+  TG_TRY(p->device->backend->to_host(p->device, out, p->exec[i].result, sizeof *out));
+  /* How a device says what the CPU's kernel finds before it starts. */
+  if (out->counted == UINT64_MAX)
+    TG_FAIL(TG_EDATA, "%s: a label is not less than the number of classes", p->exec[i].node->name);
+  return TG_OK;
 }
 
 tg_status tg_plan_read(tg_plan *p, const char *value, float *host) {

@@ -50,7 +50,10 @@ struct tg_plan {
   int buffer_count, buffer_room;
   size_t scratch_bytes, scratch_offset, block_bytes;
   unsigned char *block;
-  float *g;
+  const float *bound_w, *bound_b;
+  float *g, *bound_s;
+  bool warm;    /* a step has run one kernel at a time */
+  void *record; /* the step, for devices that play records; NULL: not recorded yet */
 };
 
 /* tg_plan_root - the index of the node in whose tensor `value` is computed. */

@@ -55,7 +55,8 @@ static tg_status measure_product(const tg_config *c, double *out) {
   TG_DO(tg_graph_create(&g));
   tg_value *x = tg_input(g, "x", (tg_shape){.nd = 2, .dim = {SIDE, SIDE}});
   tg_output(g, "y", tg_dense(g, "product", x, SIDE, false));
-  TG_DO(tg_device_open(c->device_name, &d));
+  tg_device_options device = tg_net_device_options(c, 0);
+  TG_DO(tg_device_open_with(c->device_name, &device, &d));
   tg_plan_options options = {.precision =
                                  strcmp(c->device_precision, "bf16") == 0 ? TG_BF16 : TG_F32};
   TG_DO(tg_plan_create(g, d, &options, &plan));

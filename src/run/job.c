@@ -47,6 +47,11 @@ static tg_status state_arrays(tg_job *job, tg_array_list *list) {
   return tg_array_add(list, TG_ST_F64, times, 1, count, 0, "sim.times");
 }
 
+/* Where vectors live on a device, what follows looks at copies. */
+tg_status tg_job_fetch(tg_job *job) {
+  return job->server ? tg_server_fetch(job->server) : tg_sync_fetch(job->sync);
+}
+
 static tg_status content_of(tg_job *job, tg_array_list *state, tg_ckpt_content *content) {
   tg_job_weights now = tg_job_weights_of(job);
   TG_TRY(tg_weight_arrays(job->setup.outline->graph, now.w, now.b, &content->weights,
@@ -66,6 +71,7 @@ static tg_status content_of(tg_job *job, tg_array_list *state, tg_ckpt_content *
 tg_status tg_job_save(tg_job *job) {
   tg_array_list state = {0};
   tg_ckpt_content content = {0};
+  TG_TRY(tg_job_fetch(job));
   tg_status status = content_of(job, &state, &content);
   if (status == TG_OK && job->trace) status = tg_trace_sync(job->trace);
   if (status == TG_OK)

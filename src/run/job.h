@@ -17,10 +17,12 @@ typedef struct tg_job {
   bool resumed;
   tg_ckpt_content from; /* counters of the checkpoint that is continued */
   tg_net *net;          /* where gradients are computed */
-  tg_comm *comm;        /* NULL for sgd */
-  tg_trace *trace;      /* asynchronous runs, rank 0 */
-  tg_server *server;    /* asynchronous runs, rank 0 */
-  tg_sync *sync;        /* synchronous runs, every rank */
+  tg_device *updates;   /* where updates are made: the net's, or server_device; NULL: the host */
+  tg_device *server_device; /* opened for updates alone, or NULL */
+  tg_comm *comm;            /* NULL for sgd */
+  tg_trace *trace;          /* asynchronous runs, rank 0 */
+  tg_server *server;        /* asynchronous runs, rank 0 */
+  tg_sync *sync;            /* synchronous runs, every rank */
   tg_metrics *metrics;
   tg_recorder *recorder;
   char device[256]; /* what computes, in words */
@@ -28,6 +30,8 @@ typedef struct tg_job {
   uint64_t counters[TG_JOB_COUNTERS];
 } tg_job;
 
+/* tg_job_fetch - brings what is looked at from the device where updates are made. */
+TG_CHECKED tg_status tg_job_fetch(tg_job *job);
 /* tg_job_save - a checkpoint of the state as it is. */
 TG_CHECKED tg_status tg_job_save(tg_job *job);
 /* tg_job_peek - fills job->from with the counters of the newest whole checkpoint; TG_ENOINPUT if

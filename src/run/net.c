@@ -26,6 +26,8 @@ struct tg_net {
   int32_t *y;
   tg_dataset *train_set, *eval_set;
   tg_loader *loader;
+  void *train_images, *eval_images; /* the sets on a device that can hold them */
+  tg_cut *cut;                      /* one batch of them */
   tg_compute compute;
 };
 
@@ -140,13 +142,31 @@ static uint32_t eval_batch(const tg_config *c, uint32_t test_count) {
   return test_count > 0 && wanted > test_count ? test_count : wanted;
 }
 
+tg_device_options tg_net_device_options(const tg_config *c, int index) {
+  return (tg_device_options){.index = index,
+                             .fast = !c->device_deterministic,
+                             .tf32 = strcmp(c->device_precision, "tf32") == 0};
+}
+
 static tg_status make_passes(tg_net *net, const tg_config *c, uint32_t test_count) {
   const tg_dataset_source *source;
   TG_TRY(tg_dataset_find(c->data_name, &source));
-  TG_TRY(tg_device_open(c->device_name, &net->device));
+  tg_device_options device = tg_net_device_options(c, net->options.device_index);
+  TG_TRY(tg_device_open_with(c->device_name, &device, &net->device));
   if (net->options.train) TG_TRY(make_pass(net, c, source, net->options.batch, true, &net->train));
   if (net->options.evaluate)
     TG_TRY(make_pass(net, c, source, eval_batch(c, test_count), false, &net->eval));
+  return TG_OK;
+}
+
+/* After the passes: the device is open. */
+static tg_status move_data(tg_net *net) {
+  uint32_t most = net->train.batch > net->eval.batch ? net->train.batch : net->eval.batch;
+  if (!net->device->backend->images_open) return TG_OK;
+  net->cut = malloc(most * sizeof *net->cut);
+  if (!net->cut) TG_FAIL(TG_ERUNTIME, "no memory for a batch of %u samples", most);
+  if (net->train_set) TG_TRY(tg_dataset_on(net->train_set, net->device, &net->train_images));
+  if (net->eval_set) TG_TRY(tg_dataset_on(net->eval_set, net->device, &net->eval_images));
   return TG_OK;
 }
 
@@ -218,7 +238,11 @@ static tg_status bind_weights(tg_net *net, const tg_pass *pass, const float *w, 
     tg_plan_bind(pass->plan, w, net->compute.g, b, net->host_s);
     return TG_OK;
   }
-  TG_TRY(backend->to_device(net->device, net->w, w, g->n * sizeof(float)));
+  /* Copied, because a recorded step holds one address. */
+  if (net->compute.device)
+    TG_TRY(backend->copy(net->device, net->w, w, g->n * sizeof(float)));
+  else
+    TG_TRY(backend->to_device(net->device, net->w, w, g->n * sizeof(float)));
   if (b && g->k) TG_TRY(backend->to_device(net->device, net->b, b, g->k * sizeof(float)));
   tg_plan_bind(pass->plan, net->w, net->g, net->b, net->s);
   return TG_OK;
@@ -235,17 +259,21 @@ static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const f
   tg_net *net = c->self;
   const tg_backend *backend = net->device->backend;
   const tg_pass *pass = &net->train;
-  TG_TRY(tg_loader_fill(net->loader, worker, step, net->x, net->y));
   TG_TRY(bind_weights(net, pass, w, NULL));
-  TG_TRY(feed(net, pass));
-  TG_TRY(tg_plan_forward(pass->plan));
-  TG_TRY(tg_plan_backward(pass->plan));
+  if (net->train_images) {
+    TG_TRY(tg_loader_cuts(net->loader, worker, step, net->cut));
+    TG_TRY(tg_plan_cut(pass->plan, net->train_images, net->cut, pass->batch));
+  } else {
+    TG_TRY(tg_loader_fill(net->loader, worker, step, net->x, net->y));
+    TG_TRY(feed(net, pass));
+  }
+  TG_TRY(tg_plan_run(pass->plan));
   tg_loss_result loss;
   TG_TRY(tg_plan_loss(pass->plan, "loss", &loss));
-  if (!backend->host_memory) {
+  if (!backend->host_memory && !c->device)
     TG_TRY(backend->to_host(net->device, c->g, net->g, c->n * sizeof(float)));
-    if (c->ks) TG_TRY(backend->to_host(net->device, c->s, net->s, c->ks * sizeof(float)));
-  }
+  if (!backend->host_memory && c->ks)
+    TG_TRY(backend->to_host(net->device, c->s, net->s, c->ks * sizeof(float)));
   *loss_sum = loss.sum;
   *correct = loss.correct;
   return TG_OK;
@@ -260,10 +288,23 @@ static tg_status place_gradient(tg_compute *c, float *g) {
 }
 
 /* A ReLU and a maximum can hide what is not a number, so the weights themselves are looked at. */
-static bool all_finite(const float *w, size_t n) {
+static tg_status check_finite(const tg_compute *c, const float *w, double *loss_sum) {
   bool finite = true;
-  for (size_t i = 0; i < n; i++) finite &= isfinite(w[i]) != 0;
-  return finite;
+  double sum = 0;
+  for (size_t i = 0; !c->device && i < c->n; i++) finite &= isfinite(w[i]) != 0;
+  if (c->device) TG_TRY(c->device->backend->square_sum(c->device, c->n, w, &sum));
+  if (!finite || !isfinite(sum)) *loss_sum = NAN;
+  return TG_OK;
+}
+
+static tg_status feed_evaluation(tg_net *net, uint32_t first) {
+  const tg_pass *pass = &net->eval;
+  if (net->eval_images) {
+    tg_dataset_cuts(net->eval_set, first, pass->batch, net->cut);
+    return tg_plan_cut(pass->plan, net->eval_images, net->cut, pass->batch);
+  }
+  tg_dataset_fill(net->eval_set, first, pass->batch, net->x, net->y);
+  return feed(net, pass);
 }
 
 static tg_status evaluate(tg_compute *c, const float *w, const float *b, double *loss_sum,
@@ -275,16 +316,14 @@ static tg_status evaluate(tg_compute *c, const float *w, const float *b, double 
   *correct = 0;
   *samples = net->eval_set->count;
   for (uint32_t first = 0; first < net->eval_set->count; first += pass->batch) {
-    tg_dataset_fill(net->eval_set, first, pass->batch, net->x, net->y);
-    TG_TRY(feed(net, pass));
-    TG_TRY(tg_plan_forward(pass->plan));
+    TG_TRY(feed_evaluation(net, first));
+    TG_TRY(tg_plan_run(pass->plan));
     tg_loss_result loss;
     TG_TRY(tg_plan_loss(pass->plan, "loss", &loss));
     *loss_sum += loss.sum;
     *correct += loss.correct;
   }
-  if (!all_finite(w, c->n)) *loss_sum = NAN;
-  return TG_OK;
+  return check_finite(c, w, loss_sum);
 }
 
 void tg_net_destroy(tg_net *net) {
@@ -292,6 +331,8 @@ void tg_net_destroy(tg_net *net) {
   if (net->device) {
     tg_plan_destroy(net->train.plan);
     tg_plan_destroy(net->eval.plan);
+    if (net->train_images) net->device->backend->images_close(net->device, net->train_images);
+    if (net->eval_images) net->device->backend->images_close(net->device, net->eval_images);
     void *device_memory[] = {net->block, net->w, net->g, net->b, net->s};
     for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; i++)
       if (device_memory[i]) net->device->backend->free(net->device, device_memory[i]);
@@ -304,6 +345,7 @@ void tg_net_destroy(tg_net *net) {
   tg_dataset_close(net->eval_set);
   free(net->host_g);
   free(net->host_s);
+  free(net->cut);
   free(net->x);
   free(net->y);
   free(net);
@@ -316,16 +358,19 @@ tg_status tg_net_create(const tg_config *c, const tg_net_options *options, tg_ne
   net->options = *options;
   TG_DO(open_data(net, c));
   TG_DO(make_passes(net, c, net->eval_set ? net->eval_set->count : 0));
+  TG_DO(move_data(net));
   TG_DO(allocate(net));
   const tg_graph *g = any_graph(net);
+  bool on_device = options->device_vectors && !net->device->backend->host_memory;
   net->compute = (tg_compute){.n = g->n,
                               .k = g->k,
                               .ks = g->ks,
                               .batch = options->batch,
-                              .g = net->host_g,
+                              .device = on_device ? net->device : NULL,
+                              .g = on_device ? net->g : net->host_g,
                               .s = net->host_s,
                               .self = net,
-                              .place_gradient = place_gradient,
+                              .place_gradient = on_device ? NULL : place_gradient,
                               .gradient = gradient,
                               .evaluate = evaluate};
   *out = net;
@@ -344,7 +389,7 @@ tg_loader *tg_net_loader(tg_net *net) {
 }
 
 const char *tg_net_device(const tg_net *net) {
-  return net->device->backend->describe(net->device);
+  return tg_device_describe(net->device);
 }
 
 tg_status tg_net_estimate(const tg_config *c, const tg_net_options *options, tg_net_memory *out) {

@@ -101,6 +101,7 @@ static size_t first_difference(const float *a, const float *b, size_t n) {
 
 static tg_status compare(tg_replaying *r, const tg_milestone *m) {
   const tg_graph *g = r->setup.outline->graph;
+  TG_TRY(tg_server_fetch(r->server));
   tg_server_state now = tg_server_state_of(r->server);
   TG_TRY(load_weights(r, m->update, r->w, r->b));
   if (now.update != m->update)
@@ -164,6 +165,8 @@ static tg_status handled(void *self, const tg_msg *in, const tg_server_event *ev
 
 static tg_status run_server(tg_replaying *r) {
   tg_server_options server = tg_setup_server(&r->setup);
+  server.device = tg_net_compute(r->net)->device;
+  server.device_workers = server.device != NULL;
   TG_TRY(load_weights(r, 0, r->w, r->b));
   TG_TRY(tg_server_create(&server, r->w, r->b, &r->server));
   tg_comm_options comm = tg_setup_comm(&r->setup, NULL, tg_net_compute(r->net));

@@ -87,7 +87,7 @@ void tg_setup_destroy(tg_setup *s) {
 }
 
 tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
-  *s = (tg_setup){.config = c};
+  *s = (tg_setup){.config = c, .processes = ranks};
   TG_TRY(tg_rule_find(c->sync_rule, &s->rule));
   TG_TRY(tg_optimizer_find(c->optimizer_name, &s->optimizer));
   TG_TRY(tg_transport_find(c->transport_name, &s->transport));
@@ -177,6 +177,12 @@ tg_sync_options tg_setup_sync(const tg_setup *s) {
                            .worker = tg_setup_worker(s)};
 }
 
+bool tg_setup_shares_device(const tg_setup *s) {
+  const tg_config *c = s->config;
+  return s->processes == 1 &&
+         (is(c->server_device, "auto") || is(c->server_device, c->device_name));
+}
+
 static tg_sim_order order_of(const char *name) {
   if (is(name, "exponential")) return TG_ORDER_EXPONENTIAL;
   if (is(name, "lognormal")) return TG_ORDER_LOGNORMAL;
@@ -208,6 +214,10 @@ tg_comm_options tg_setup_comm(const tg_setup *s, tg_trace *trace, tg_compute *co
 }
 
 tg_net_options tg_setup_net(const tg_setup *s) {
-  return (tg_net_options){
-      .workers = s->workers, .batch = s->batch, .train = true, .evaluate = true, .split = TG_TEST};
+  return (tg_net_options){.workers = s->workers,
+                          .batch = s->batch,
+                          .train = true,
+                          .evaluate = true,
+                          .split = TG_TEST,
+                          .device_vectors = tg_setup_shares_device(s)};
 }

@@ -12,6 +12,7 @@ typedef struct tg_setup {
   const tg_rule *rule;
   const tg_optimizer *optimizer;
   const tg_transport *transport;
+  int processes; /* of the job */
   uint32_t workers;
   uint32_t batch; /* samples per worker and gradient */
   tg_outline *outline;
@@ -31,6 +32,8 @@ void tg_setup_forget(tg_setup *setup);
 tg_server_options tg_setup_server(const tg_setup *s);
 tg_sync_options tg_setup_sync(const tg_setup *s);
 tg_worker_options tg_setup_worker(const tg_setup *s);
+/* tg_setup_shares_device - whether updates are made where this one process computes. */
+bool tg_setup_shares_device(const tg_setup *s);
 tg_comm_options tg_setup_comm(const tg_setup *s, tg_trace *trace, tg_compute *compute);
 tg_net_options tg_setup_net(const tg_setup *s);
 

@@ -57,8 +57,9 @@ static tg_status describe_device(tg_job *job) {
   if (job->net) {
     snprintf(job->device, sizeof job->device, "%s", tg_net_device(job->net));
   } else {
-    TG_TRY(tg_device_open(job->config->device_name, &device));
-    snprintf(job->device, sizeof job->device, "%s", device->backend->describe(device));
+    tg_device_options options = tg_net_device_options(job->config, 0);
+    TG_TRY(tg_device_open_with(job->config->device_name, &options, &device));
+    snprintf(job->device, sizeof job->device, "%s", tg_device_describe(device));
     tg_device_close(device);
   }
   tg_info("computing on %s%s", job->device, job->net ? "" : ", on every worker");
@@ -139,6 +140,8 @@ static tg_status prepare_server(tg_job *job) {
   for (uint32_t m = 0; transport->weights && m < options.workers; m++)
     bak[m] = transport->weights(job->comm, m);
   options.bak = bak;
+  options.device = job->updates;
+  options.device_workers = job->updates && job->updates != job->server_device;
   tg_status status = tg_server_create(&options, job->setup.w0, job->setup.b0, &job->server);
   free(bak);
   return status;
@@ -153,6 +156,7 @@ static tg_status prepare_sync(tg_job *job) {
     options.count = 1;
   }
   options.compute = job->net ? tg_net_compute(job->net) : NULL;
+  options.device = job->updates;
   return tg_sync_create(&options, job->setup.w0, job->setup.b0, &job->sync);
 }
 
@@ -171,6 +175,25 @@ static tg_status prepare_comm(tg_job *job) {
   return job->setup.transport->open(&options, &job->comm);
 }
 
+/* Updates are made where this process computes, or on a device that the server opens for them, or
+ * on the host. */
+static tg_status choose_updates(tg_job *job, bool async) {
+  const char *name = job->config->server_device;
+  bool leads = job->world->rank == 0;
+  if (tg_setup_shares_device(&job->setup)) {
+    job->updates = tg_net_compute(job->net)->device;
+    return TG_OK;
+  }
+  if (strcmp(name, "cpu") == 0 || strcmp(name, "auto") == 0 || !leads) return TG_OK;
+  if (!async)
+    TG_FAIL(TG_ECONFIG, "server.device=%s: sync.rule=%s has no server; every worker updates", name,
+            job->setup.rule->name);
+  TG_TRY(tg_device_open(name, &job->server_device));
+  if (!job->server_device->backend->host_memory) job->updates = job->server_device;
+  tg_info("updates on %s", tg_device_describe(job->server_device));
+  return TG_OK;
+}
+
 /* Everything that can fail before training, on every rank alike. */
 static tg_status prepare(tg_job *job) {
   const tg_world *world = job->world;
@@ -179,8 +202,10 @@ static tg_status prepare(tg_job *job) {
   async = job->setup.rule->scheme == TG_SCHEME_ASYNC;
   if (world->size == 1 || !leads) {
     tg_net_options options = tg_setup_net(&job->setup);
+    options.device_index = world->local_worker;
     TG_TRY(tg_net_create(job->config, &options, &job->net));
   }
+  TG_TRY(choose_updates(job, async));
   if (leads) TG_TRY(prepare_folder(job));
   if (leads) TG_TRY(open_records(job));
   TG_TRY(prepare_comm(job));
@@ -238,6 +263,7 @@ static tg_status begin(tg_job *job) {
 static tg_status finish(tg_job *job, double began) {
   tg_job_weights now = tg_job_weights_of(job);
   char hash[33];
+  TG_TRY(tg_job_fetch(job));
   double busy = -1, wall = tg_clock_s() - began;
   if (job->server && job->world->size > 1 && wall > 0) busy = 1 - job->idle_s / wall;
   tg_hash_hex(now.w, job->setup.outline->graph->n * sizeof(float), hash);
@@ -266,6 +292,7 @@ static void close_job(tg_job *job) {
   tg_trace_close(job->trace);
   tg_server_destroy(job->server);
   tg_sync_destroy(job->sync);
+  tg_device_close(job->server_device);
   tg_recorder_destroy(job->recorder);
   tg_metrics_close(job->metrics);
   tg_net_destroy(job->net);

@@ -91,9 +91,9 @@ static inline tg_status cluster_answer_in_spans(cluster *c, const tg_msg *in, si
   if (c->event.applied || c->event.serves)
     for (size_t hi = n, lo; hi > 0; hi = lo) { /* from the back: any order will do */
       lo = hi > span ? hi - span : 0;
-      tg_server_apply(c->server, (tg_span){lo, hi}, c->g + lo);
+      ck_assert_int_eq(tg_server_apply(c->server, (tg_span){lo, hi}, c->g + lo), TG_OK);
     }
-  tg_server_end(c->server, c->event.applied ? c->s : NULL, &c->event);
+  ck_assert_int_eq(tg_server_end(c->server, c->event.applied ? c->s : NULL, &c->event), TG_OK);
   return TG_OK;
 }
 

@@ -1,11 +1,12 @@
 /* harness.h - runs one op through a real plan and compares value, gradients and statistics with the
  * naive reference in double precision (support/ref_ops.h).
  *
- * Every case runs on cpu and fake, in float32 and bf16, alone (plain float32 in and out) and inside
- * a network (behind an identity layer, so that it meets the layouts and types that oneDNN chose),
- * in memory that the plan shares between buffers and in memory of its own for each: the results
- * must be equal to the bit. All memory is filled with NaN first, so that whoever reads what nobody
- * wrote is found. The gradients of the reference are checked by central differences. */
+ * Every case runs on cpu and fake (or twice on what TARDIGRAD_TEST_DEVICE names), in float32 and
+ * bf16, alone (plain float32 in and out) and inside a network (behind an identity layer, so that it
+ * meets the layouts and types that oneDNN chose), in memory that the plan shares between buffers
+ * and in memory of its own for each: the results must be equal to the bit. All memory is filled
+ * with NaN first, so that whoever reads what nobody wrote is found. The gradients of the reference
+ * are checked by central differences. */
 #ifndef TEST_OPS_HARNESS_H
 #define TEST_OPS_HARNESS_H
 
@@ -293,9 +294,9 @@ static inline void check_setting(const built *b, tg_dtype precision, int setting
   char what[160];
   snprintf(what, sizeof what, "%s, %s, %s", b->c->what, precision == TG_BF16 ? "bf16" : "fp32",
            setting == INSIDE ? "inside" : "alone");
-  results own = run_case(b, "cpu", precision, true);
-  results shared = run_case(b, "cpu", precision, false);
-  results fake = run_case(b, "fake", precision, false);
+  results own = run_case(b, tested_device(), precision, true);
+  results shared = run_case(b, tested_device(), precision, false);
+  results fake = run_case(b, other_device(), precision, false);
   compare_with_reference(what, b, &own, precision, setting);
   compare_equal(what, b, &own, &shared);
   compare_equal(what, b, &own, &fake);

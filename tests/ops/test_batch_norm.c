@@ -1,4 +1,5 @@
-/* Batch norm against the reference: batch statistics, gradients, running statistics. */
+/* DEVICE: yes. Batch norm against the reference: batch statistics, gradients, running statistics.
+ */
 #include "harness.h"
 
 static tg_value *build(tg_graph *g, tg_value *const *x, const op_case *c) {

@@ -1,4 +1,4 @@
-/* Convolution and its transpose over 1 to 3 dimensions against the reference. */
+/* DEVICE: yes. Convolution and its transpose over 1 to 3 dimensions against the reference. */
 #include "harness.h"
 
 static tg_value *build(tg_graph *g, tg_value *const *x, const op_case *c) {

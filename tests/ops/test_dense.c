@@ -1,4 +1,4 @@
-/* Dense layers against the reference, with and without bias and ReLU. */
+/* DEVICE: yes. Dense layers against the reference, with and without bias and ReLU. */
 #include "harness.h"
 
 static tg_value *build(tg_graph *g, tg_value *const *x, const op_case *c) {

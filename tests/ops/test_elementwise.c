@@ -1,4 +1,4 @@
-/* ReLU, leaky ReLU, sigmoid and addition against the reference. */
+/* DEVICE: yes. ReLU, leaky ReLU, sigmoid and addition against the reference. */
 #include "harness.h"
 
 static tg_value *build_relu(tg_graph *g, tg_value *const *x, const op_case *c) {

@@ -1,4 +1,4 @@
-/* Losses against the reference: sums, counts and gradients. */
+/* DEVICE: yes. Losses against the reference: sums, counts and gradients. */
 #include "tools.h"
 
 typedef struct loss_case {
@@ -138,7 +138,7 @@ static void free_setup(setup *s) {
 }
 
 START_TEST(one_case) {
-  static const char *const device[] = {"cpu", "fake"};
+  const char *const device[] = {tested_device(), other_device()};
   for (int i = 0; i < 8; i++) {
     bool inside = i & 1, bf16 = i & 2;
     if (bf16 && !has_bf16()) continue;

@@ -1,5 +1,5 @@
-/* Small networks through the real plan against the same in double: fan-out, shared parameters,
- * several losses and heads, environments in one batch, fused ReLUs. */
+/* DEVICE: yes. Small networks through the real plan against the same in double: fan-out, shared
+ * parameters, several losses and heads, environments in one batch, fused ReLUs. */
 #include "networks.h"
 
 /* Largest error of a parameter's gradient over its largest magnitude. */
@@ -38,9 +38,9 @@ static void compare_losses(const network *n, const step_results *s, const ref_gr
 
 /* Alone, in shared memory and on the fake device: equal to the bit. */
 static step_results step_everywhere(const network *n, tg_dtype precision, const char *what) {
-  step_results own = network_run(n, "cpu", precision, true);
-  step_results shared = network_run(n, "cpu", precision, false);
-  step_results fake = network_run(n, "fake", precision, false);
+  step_results own = network_run(n, tested_device(), precision, true);
+  step_results shared = network_run(n, tested_device(), precision, false);
+  step_results fake = network_run(n, other_device(), precision, false);
   ck_assert_msg(steps_equal(n, &own, &shared), "%s: shared memory", what);
   ck_assert_msg(steps_equal(n, &own, &fake), "%s: fake device", what);
   step_free(&shared);

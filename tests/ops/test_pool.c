@@ -1,4 +1,4 @@
-/* Pooling against the reference. */
+/* DEVICE: yes. Pooling against the reference. */
 #include "harness.h"
 
 static tg_value *build(tg_graph *g, tg_value *const *x, const op_case *c) {

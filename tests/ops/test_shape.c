@@ -1,5 +1,5 @@
-/* Concat, slice, pad and flatten against the reference; through the layouts of networks, and
- * between layouts picked by hand. */
+/* DEVICE: yes. Concat, slice, pad and flatten against the reference; through the layouts of
+ * networks, and between layouts picked by hand. */
 #include "harness.h"
 
 #include "backend/cpu_move.h"

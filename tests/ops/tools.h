@@ -58,7 +58,18 @@ static inline float *random_numbers(size_t n) {
   return v;
 }
 
+/* The device under test: cpu, with fake beside it, or what TARDIGRAD_TEST_DEVICE names. */
+static inline const char *tested_device(void) {
+  const char *name = getenv("TARDIGRAD_TEST_DEVICE");
+  return name ? name : "cpu";
+}
+
+static inline const char *other_device(void) {
+  return strcmp(tested_device(), "cpu") == 0 ? "fake" : tested_device();
+}
+
 static inline bool has_bf16(void) {
+  if (strcmp(tested_device(), "cpu") != 0) return true;
   return dnnl_get_effective_cpu_isa() >= dnnl_cpu_isa_avx512_core;
 }
 
@@ -131,7 +142,14 @@ static inline ref_tensor ref_of(const tg_shape *shape, const float *v) {
   return t;
 }
 
+/* Exit code 77: skipped, the last line says why. */
 static inline int run_suite(Suite *suite) {
+  tg_device *d;
+  if (tg_device_open(tested_device(), &d) != TG_OK) {
+    printf("%s: %s\n", tested_device(), tg_status_message());
+    return 77;
+  }
+  tg_device_close(d);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);
   int failed = srunner_ntests_failed(runner);

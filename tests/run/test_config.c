@@ -98,8 +98,8 @@ typedef struct mistake {
   const char *message;           /* behind the name of the file */
 } mistake;
 
-static const char *const SECTIONS =
-    "run, data, model, train, optimizer, sync, transport, sim, device, checkpoint, metrics, chaos";
+static const char *const SECTIONS = "run, data, model, train, optimizer, sync, server, transport, "
+                                    "sim, device, checkpoint, metrics, chaos";
 
 #define CL "command line: "
 static const mistake mistakes[] = {

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "dist/server_private.h"
+#include "tardigrad/update.h"
 
 enum {
   PARALLEL_FROM = 64 * TG_BLOCK, /* floats: below, waking threads costs more than they save */
@@ -17,7 +17,7 @@ static int team_of(size_t count) {
   return threads < MAX_THREADS ? threads : MAX_THREADS;
 }
 
-static double square_sum(size_t n, const float *restrict x) {
+static double block_square_sum(size_t n, const float *restrict x) {
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (size_t i = 0; i < n; i++) sum += x[i] * x[i];
@@ -38,7 +38,7 @@ static void update_block(const tg_update *u, size_t at, size_t n, float *g, tg_u
     u->rule->compensate(&u->hyper, n, w, w_bak, u->rule_state ? u->rule_state + at : NULL, g,
                         &sums->correction_square, &sums->gradient_square);
   else
-    sums->gradient_square += square_sum(n, g);
+    sums->gradient_square += block_square_sum(n, g);
   if (u->w_bak) sums->gap_square += square_distance(n, w, w_bak);
   float *slot[TG_MAX_SLOTS];
   for (int i = 0; i < u->optimizer->slots; i++) slot[i] = u->slot[i] + at;
@@ -76,13 +76,33 @@ void tg_update_apply(const tg_update *u, tg_span span, float *g, tg_update_sums 
   }
 }
 
-void tg_copy_span(float *to, const float *from, tg_span span) {
-  size_t count = span.hi - span.lo;
-  int threads = team_of(count);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    size_t me = (size_t)omp_get_thread_num(), team = (size_t)omp_get_num_threads();
-    size_t first = span.lo + count * me / team, last = span.lo + count * (me + 1) / team;
-    memcpy(to + first, from + first, (last - first) * sizeof *to);
+/* ---- whole vectors ---- */
+
+/* A fixed number of sums side by side: the compiler may use vectors, the order never changes. */
+static double part_square_sum(const float *x, size_t n) {
+  double lane[TG_SUM_LANES] = {0}, sum = 0;
+  size_t i = 0;
+  for (; i + TG_SUM_LANES <= n; i += TG_SUM_LANES)
+    for (size_t j = 0; j < TG_SUM_LANES; j++) lane[j] += (double)x[i + j] * x[i + j];
+  for (; i < n; i++) sum += (double)x[i] * x[i];
+  for (size_t j = 0; j < TG_SUM_LANES; j++) sum += lane[j];
+  return sum;
+}
+
+/* The parts depend on n alone, so that any number of threads gives the same sum. */
+double tg_square_sum(size_t n, const float *x) {
+  double part[TG_SUM_PARTS], sum = 0;
+#pragma omp parallel for schedule(static) if (n > 1 << 16)
+  for (size_t i = 0; i < TG_SUM_PARTS; i++) {
+    size_t lo = n / TG_SUM_PARTS * i + n % TG_SUM_PARTS * i / TG_SUM_PARTS;
+    size_t hi = n / TG_SUM_PARTS * (i + 1) + n % TG_SUM_PARTS * (i + 1) / TG_SUM_PARTS;
+    part[i] = part_square_sum(x + lo, hi - lo);
   }
+  for (size_t i = 0; i < TG_SUM_PARTS; i++) sum += part[i];
+  return sum;
+}
+
+void tg_scale(size_t n, float *x, float factor) {
+#pragma omp parallel for simd schedule(static) if (n > 1 << 16)
+  for (size_t i = 0; i < n; i++) x[i] *= factor;
 }

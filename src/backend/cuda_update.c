@@ -1,0 +1,50 @@
+/* cuda_update.c - finds the kernel of a rule and an optimiser, and starts it on a span. */
+#include "backend/cuda_update.h"
+
+_Static_assert(sizeof(tg_update_sums) == 3 * sizeof(double), "sums are three doubles");
+_Static_assert((int)TG_CUDA_UPDATE_SLOTS >= (int)TG_MAX_SLOTS, "kernels take every slot");
+
+static float *at(const float *vector, size_t offset) {
+  return vector ? (float *)vector + offset : NULL;
+}
+
+static tg_status check(const tg_update *u) {
+  if (!tg_cuda_update_has_rule(u->rule->name))
+    TG_FAIL(TG_ECONFIG, "device cuda has no kernel for rule %s", u->rule->name);
+  if (!tg_cuda_update_has_optimizer(u->optimizer->name))
+    TG_FAIL(TG_ECONFIG, "device cuda has no kernel for optimizer %s", u->optimizer->name);
+  return TG_OK;
+}
+
+/* Partial sums lie in the staging memory: whatever else uses it is queued on the same stream. */
+static tg_status need_parts(tg_cuda_device *c) {
+  size_t bytes = TG_CUDA_UPDATE_PARTS * sizeof(tg_update_sums);
+  if (c->staging_bytes >= bytes) return TG_OK;
+  if (c->staging) c->base.backend->free(&c->base, c->staging);
+  c->staging = NULL;
+  c->staging_bytes = 0;
+  TG_TRY(c->base.backend->alloc(&c->base, bytes, &c->staging));
+  c->staging_bytes = bytes;
+  return TG_OK;
+}
+
+tg_status tg_cuda_apply(tg_device *d, const tg_update *u, tg_span span, float *g,
+                        tg_update_sums *sums) {
+  tg_cuda_device *c = tg_cuda(d);
+  TG_TRY(check(u));
+  TG_TRY(need_parts(c));
+  tg_update_args a = {.rule = u->rule->name,
+                      .optimizer = u->optimizer->name,
+                      .hyper = &u->hyper,
+                      .count = span.hi - span.lo,
+                      .g = g,
+                      .w = at(u->w, span.lo),
+                      .w_bak = at(u->w_bak, span.lo),
+                      .bak_out = at(u->bak_out, span.lo),
+                      .state = at(u->rule_state, span.lo),
+                      .sums = (double *)sums,
+                      .parts = c->staging};
+  for (int i = 0; i < u->optimizer->slots; i++) a.slot[i] = at(u->slot[i], span.lo);
+  TG_CUDA((cudaError_t)tg_cuda_update(&c->launch, &a));
+  return TG_OK;
+}

@@ -1,0 +1,40 @@
+/* live.h - the flat vectors that updates work on: in host memory, or in a device's.
+ *
+ * On the host the live vectors are the state itself. On a device the state that others see (for
+ * checkpoints, hashes, messages) is a copy in host memory: tg_live_fetch brings it up to date,
+ * tg_live_store is the other way. */
+#ifndef DIST_LIVE_H
+#define DIST_LIVE_H
+
+#include "tardigrad/backend.h"
+
+typedef struct tg_live_pair {
+  float *host, *live; /* the same vector; equal pointers on the host */
+} tg_live_pair;
+
+typedef struct tg_live {
+  tg_device *device; /* NULL: host memory */
+  size_t n;
+  tg_live_pair *pair;
+  size_t count, room;
+  tg_update_sums *sums; /* device memory, of the update in hand */
+  float *g;             /* device memory: a gradient that came from the host */
+} tg_live;
+
+/* tg_live_open - vectors of n floats. Free with tg_live_close, also after a failure. */
+void tg_live_open(tg_live *l, tg_device *device, size_t n);
+void tg_live_close(tg_live *l);
+/* tg_live_add - gives `host` [n], which stays the caller's, a live vector; *out. */
+TG_CHECKED tg_status tg_live_add(tg_live *l, float *host, float **out);
+TG_CHECKED tg_status tg_live_fetch(tg_live *l);
+TG_CHECKED tg_status tg_live_store(tg_live *l);
+/* tg_live_copy - to[span] = from[span], both live, given by element 0. */
+TG_CHECKED tg_status tg_live_copy(tg_live *l, float *to, const float *from, tg_span span);
+/* tg_live_update - tg_update_apply on live vectors. g points at element span.lo, in host memory or,
+ * with on_device, in the device's. The sums come with tg_live_sums. */
+TG_CHECKED tg_status tg_live_update(tg_live *l, const tg_update *u, tg_span span, float *g,
+                                    bool on_device, tg_update_sums *sums);
+/* tg_live_sums - brings *sums of all updates since the last call; clears them on the device. */
+TG_CHECKED tg_status tg_live_sums(tg_live *l, tg_update_sums *sums);
+
+#endif
