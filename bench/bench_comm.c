@@ -81,7 +81,7 @@ static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const f
 }
 
 static tg_status place_gradient(tg_compute *c, float *g) {
-  free(c->g);
+  if (g) free(c->g); /* its own, only once */
   c->g = g;
   return TG_OK;
 }

@@ -97,6 +97,10 @@ typedef struct tg_cut {
   uint8_t top, left, flip, unused;
 } tg_cut;
 
+typedef struct tg_group_id {
+  unsigned char bytes[128];
+} tg_group_id;
+
 typedef struct tg_device_options {
   int index; /* of the process among those of its machine that compute: which of several devices;
                 modulo their number */
@@ -127,6 +131,23 @@ typedef struct tg_backend {
   tg_status (*read)(tg_device *d, const tg_tensor *t, float *host);
   /* The other way, into an input: float32 or labels. NULL: inputs lie in plain order. */
   tg_status (*write)(tg_device *d, const tg_tensor *t, const void *host);
+  /* Copies and sums beside the kernels, on a second stream: each begins when everything queued so
+   * far is done, and after those before it. join: what is queued from now on, and sync, wait for
+   * them. May be recorded. NULL rows: copies wait.
+   * pin: makes host memory fit for to_host_beside; TG_EUNAVAILABLE says why it cannot be. */
+  tg_status (*pin)(tg_device *d, void *host, size_t bytes);
+  void (*unpin)(tg_device *d, void *host);
+  tg_status (*to_host_beside)(tg_device *d, void *host, const void *src, size_t bytes);
+  tg_status (*join)(tg_device *d);
+  /* Devices of several processes that sum vectors among themselves. group_id: one member makes it,
+   * all are told. group_join: collective over the members. group_sum: collective, sum[n] = the sum
+   * of all members' x [n], beside the kernels as above; the same bits on every member. A member
+   * that is gone, or silent for timeout_s, is an error of sync: TG_EUNAVAILABLE. NULL rows: no
+   * groups. */
+  tg_status (*group_id)(tg_device *d, tg_group_id *out);
+  tg_status (*group_join)(tg_device *d, const tg_group_id *id, int member, int members,
+                          double timeout_s);
+  tg_status (*group_sum)(tg_device *d, size_t n, const float *x, float *sum);
   /* A data set that lies on the device, so that the host only says which samples a batch has:
    * images_open copies *host; images_cut fills the inputs x and y. NULL rows: batches are written.
    */

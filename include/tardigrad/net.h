@@ -38,6 +38,7 @@ typedef struct tg_net_options {
   uint32_t batch;   /* samples per gradient */
   bool train, evaluate;
   int device_index;    /* tg_device_options */
+  size_t piece;        /* floats of a gradient that leave the device at once; 0: all */
   bool device_vectors; /* gradients stay on the device, weights come from there */
   tg_split split;      /* what evaluate() runs over */
 } tg_net_options;
@@ -47,6 +48,13 @@ typedef struct tg_net_options {
 TG_CHECKED tg_status tg_net_create(const tg_config *config, const tg_net_options *options,
                                    tg_net **out);
 void tg_net_destroy(tg_net *net);
+
+/* tg_net_member - this device's part in finding out whether a group can be made: what the host
+ * calls the device, "" where it knows no groups, and an id if `first`. tg_net_join - collective. */
+TG_CHECKED tg_status tg_net_member(tg_net *net, bool first, char *identity, size_t size,
+                                   tg_group_id *id);
+TG_CHECKED tg_status tg_net_join(tg_net *net, const tg_group_id *id, int member, int members,
+                                 double timeout_s);
 
 /* tg_net_compute - gradients and evaluations for worker.h. Owned by the net. */
 tg_compute *tg_net_compute(tg_net *net);

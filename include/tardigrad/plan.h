@@ -41,6 +41,11 @@ TG_CHECKED tg_status tg_plan_forward(tg_plan *plan);
 /* tg_plan_backward - after forward: fills all of g [n] (parameters that no loss depends on get 0).
  * s [ks] was filled by forward. */
 TG_CHECKED tg_status tg_plan_backward(tg_plan *plan);
+/* tg_plan_watch - from now on fn is told, during the backward pass, which stretch of g is final:
+ * from the end of g to its beginning, without a gap, each of at least `piece` floats but the last.
+ * What it queues on the device is part of the step, and may be recorded with it. NULL: nobody. */
+typedef tg_status tg_gradient_fn(void *self, tg_span span);
+void tg_plan_watch(tg_plan *plan, size_t piece, tg_gradient_fn *fn, void *self);
 /* tg_plan_run - a whole step: forward and, in a plan for training, backward. Where the device can,
  * recorded once and played from then on, until something else is bound or placed. */
 TG_CHECKED tg_status tg_plan_run(tg_plan *plan);

@@ -27,6 +27,8 @@ typedef struct tg_sync_options {
                             there is one process, its own on a worker rank, none on rank 0 */
   tg_compute *compute;   /* NULL where count = 0 */
   tg_device *device;     /* where updates are made; compute's own, or NULL: the host */
+  bool group;            /* devices of the workers sum their gradients themselves, and rank 0, which
+                            has none, gets weights for checkpoints only; the same on every rank */
   tg_worker_options worker;
 } tg_sync_options;
 

@@ -120,6 +120,9 @@ void tg_world_timeout(double seconds);
 tg_status tg_world_agree(tg_status mine);
 /* tg_world_broadcast - collective: `bytes` bytes from rank 0 to all. */
 TG_CHECKED tg_status tg_world_broadcast(void *data, size_t bytes);
+/* tg_world_gather - collective: all [size][bytes]; each rank brings the entry of its rank and gets
+ * the others'. */
+TG_CHECKED tg_status tg_world_gather(void *all, size_t bytes);
 /* tg_world_end - collective: MPI_Finalize, if MPI was started. */
 void tg_world_end(void);
 /* tg_world_abort - ends the job from one rank, with this exit code. Does not return. */

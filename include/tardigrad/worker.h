@@ -18,8 +18,14 @@ typedef struct tg_compute {
   float *g;          /* [n] the gradient of the last call */
   float *s;          /* [ks] its batch statistics */
   void *self;
-  /* From now on gradients go to g [n], memory of the caller that outlives their use. NULL row: they
-   * stay where they are. */
+  float *sum; /* [n] device memory where the gradient's sum over a group of devices is left by
+                 gradient(), which is collective then; NULL: there is no group */
+  /* Host memory that weights will come from, and that may be prepared for it. NULL rows: nothing to
+   * be done. */
+  void (*pin)(struct tg_compute *c, const float *w);
+  void (*unpin)(struct tg_compute *c, const float *w);
+  /* From now on gradients go to g [n], memory of the caller. g NULL: that memory is about to go,
+   * and no gradient will be asked for any more. NULL row: they stay where they are. */
   tg_status (*place_gradient)(struct tg_compute *c, float *g);
   /* Gradient of worker `worker`'s batch `step` at w [n]: fills g, s and the result. */
   tg_status (*gradient)(struct tg_compute *c, uint32_t worker, uint64_t step, const float *w,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda_beside.h"
 #include "backend/cuda_data.h"
 #include "backend/cuda_plugin.h"
 #include "backend/cuda_update.h"
@@ -52,6 +53,8 @@ static void cuda_free(tg_device *d, void *p) {
 }
 
 static tg_status cuda_sync(tg_device *d) {
+  TG_TRY(tg_cuda_join(d));
+  if (tg_cuda(d)->group) return tg_cuda_sync_group(tg_cuda(d));
   TG_CUDA(cudaStreamSynchronize(tg_cuda(d)->launch.stream));
   return TG_OK;
 }
@@ -144,6 +147,7 @@ static tg_status cuda_square_sum(tg_device *d, size_t n, const float *x, double 
 /* ---- recorded steps ---- */
 
 static tg_status cuda_record_begin(tg_device *d) {
+  TG_TRY(tg_cuda_join(d));
   TG_CUDA(cudaStreamBeginCapture(tg_cuda(d)->launch.stream, cudaStreamCaptureModeThreadLocal));
   return TG_OK;
 }
@@ -151,6 +155,7 @@ static tg_status cuda_record_begin(tg_device *d) {
 static tg_status cuda_record_end(tg_device *d, void **out) {
   cudaGraph_t graph = NULL;
   cudaGraphExec_t record = NULL;
+  TG_TRY(tg_cuda_join(d));
   TG_CUDA(cudaStreamEndCapture(tg_cuda(d)->launch.stream, &graph));
   tg_status status =
       tg_cuda_check(cudaGraphInstantiate(&record, graph, 0), "cudaGraphInstantiate", NULL);
@@ -178,6 +183,7 @@ static const char *cuda_describe(tg_device *d) {
 static void cuda_close(tg_device *d) {
   tg_cuda_device *c = tg_cuda(d);
   if (c->launch.stream) (void)cudaStreamSynchronize(c->launch.stream);
+  tg_cuda_beside_close(c);
   if (c->staging) (void)cudaFree(c->staging);
   if (c->dnn) (void)cudnnDestroy(c->dnn);
   if (c->blas) (void)cublasDestroy(c->blas);
@@ -202,6 +208,7 @@ static tg_status count_devices(int *count) {
 static tg_status open_libraries(tg_cuda_device *c) {
   tg_exec e = {0}; /* for the macros: no node */
   TG_CUDA(cudaStreamCreateWithFlags(&c->launch.stream, cudaStreamNonBlocking));
+  TG_TRY(tg_cuda_beside_open(c));
   TG_CUBLAS(&e, cublasCreate(&c->blas));
   TG_CUBLAS(&e, cublasSetStream(c->blas, c->launch.stream));
   /* With a workspace of its own cuBLAS allocates nothing while a step is recorded, and its results
@@ -281,6 +288,13 @@ const tg_backend tg_cuda_row = {.name = "cuda",
                                 .add_f32 = cuda_add_f32,
                                 .read = cuda_read,
                                 .write = cuda_write,
+                                .pin = tg_cuda_pin,
+                                .unpin = tg_cuda_unpin,
+                                .to_host_beside = tg_cuda_to_host_beside,
+                                .join = tg_cuda_join,
+                                .group_id = tg_cuda_group_id,
+                                .group_join = tg_cuda_group_join,
+                                .group_sum = tg_cuda_group_sum,
                                 .images_open = tg_cuda_images_open,
                                 .images_close = tg_cuda_images_close,
                                 .images_cut = tg_cuda_images_cut,

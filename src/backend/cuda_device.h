@@ -9,13 +9,19 @@
 #include <cublas_v2.h>
 #include <cuda_runtime.h>
 #include <cudnn.h>
+#include <nccl.h>
 
 #include "kernels/kernels.h"
 #include "tardigrad/backend.h"
 
 typedef struct tg_cuda_device {
   tg_device base;
-  tg_cuda_launch launch; /* the stream of everything that computes */
+  tg_cuda_launch launch;      /* the stream of everything that computes */
+  cudaStream_t beside;        /* see cuda_beside.c */
+  cudaEvent_t queued, joined; /* of fork and join */
+  bool forked;                /* something is on `beside` that nothing waits for yet */
+  ncclComm_t group;           /* or NULL */
+  double timeout_s;           /* of waits for the group */
   cublasHandle_t blas;
   cudnnHandle_t dnn;
   void *blas_workspace;

@@ -59,6 +59,8 @@ tg_status tg_mpi_share_make(tg_comm *c) {
 }
 
 void tg_mpi_share_close(tg_comm *c) {
+  if (c->rank > 0 && tg_mpi_share_gradient(c, 0))
+    (void)c->o.compute->place_gradient(c->o.compute, NULL); /* giving up memory cannot fail */
   for (uint32_t m = 0; m < c->share_count; m++) tg_shared_close(&c->share[m].memory);
   free(c->share);
 }

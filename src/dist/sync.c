@@ -104,7 +104,7 @@ static tg_status compute_one(tg_sync *y, uint32_t worker) {
   mine[ROW_COMPUTE_S] = tg_clock_s() - began;
   mine[ROW_WAIT_S] = y->wait_s;
   mine[ROW_BAD] = (out.flags & TG_FLAG_NONFINITE) != 0;
-  if (y->x == c->g) return TG_OK;
+  if (y->o.count == 1) return TG_OK; /* it is summed where it lies */
   if (worker == y->o.first) {
     memcpy(y->s, c->s, y->o.ks * sizeof *y->s);
     return tg_live_copy(&y->live, y->x, c->g, (tg_span){0, y->o.n});
@@ -121,6 +121,10 @@ static tg_status compute(tg_sync *y) {
   y->scalars[SUM_DIVERGED] = y->diverged;
   for (uint32_t i = 0; i < y->o.count; i++) TG_TRY(compute_one(y, y->o.first + i));
   return TG_OK;
+}
+
+static bool holds_weights(const tg_sync *y) {
+  return !y->o.group || y->o.count > 0;
 }
 
 static tg_status average_gradient(tg_sync *y) {
@@ -143,9 +147,11 @@ static tg_status apply(tg_sync *y, tg_server_event *event) {
   u.hyper.update = t->update;
   u.hyper.staleness = 0;
   memcpy(u.slot, y->slot, sizeof u.slot);
-  TG_TRY(average_gradient(y));
   average(y->s, y->o.ks, y->o.workers);
-  TG_TRY(tg_live_update(&y->live, &u, (tg_span){0, y->o.n}, y->x, y->live.device, &sums));
+  if (holds_weights(y)) {
+    TG_TRY(average_gradient(y));
+    TG_TRY(tg_live_update(&y->live, &u, (tg_span){0, y->o.n}, y->x, y->live.device, &sums));
+  }
   tg_fold_apply(y->folds, y->o.fold_count, y->s, t->b);
   t->update++;
   return TG_OK;
@@ -162,7 +168,7 @@ static tg_status update(running *r, tg_server_event *event) {
   tg_sync *y = r->sync;
   TG_TRY(compute(y));
   double began = tg_clock_s();
-  TG_TRY(reduce(r, y->x, y->o.n, y->scalars, y->scalar_count));
+  TG_TRY(reduce(r, y->x, y->o.group ? 0 : y->o.n, y->scalars, y->scalar_count));
   uint64_t bad = bad_gradients(y);
   y->state.step++;
   y->state.nonfinite += bad;
@@ -177,6 +183,22 @@ static tg_status update(running *r, tg_server_event *event) {
 }
 
 /* ---- what is told ---- */
+
+/* Where a group of devices has the weights, rank 0 is given them before it saves: worker 0's, to
+ * which the others add -0, which changes no number. */
+static tg_status publish(running *r) {
+  tg_sync *y = r->sync;
+  tg_sync_state *t = &y->state;
+  if (!y->o.group) return TG_OK;
+  float *vector[TG_MAX_SLOTS + 1] = {t->w};
+  for (size_t i = 0; i < t->slot_count; i++) vector[i + 1] = t->slot[i];
+  if (computes(y, 0)) TG_TRY(tg_live_fetch(&y->live));
+  for (size_t i = 0; i < t->slot_count + 1; i++) {
+    for (size_t j = 0; !computes(y, 0) && j < y->o.n; j++) vector[i][j] = -0.0f;
+    TG_TRY(reduce(r, vector[i], y->o.n, NULL, 0));
+  }
+  return TG_OK;
+}
 
 static tg_status tell(running *r, const tg_msg *in, const tg_server_event *event) {
   tg_sync *y = r->sync;
@@ -237,10 +259,12 @@ static tg_status evaluate(running *r, tg_server_event event, bool last) {
   event.update = y->state.update;
   event.epoch = epoch_of(y, y->state.samples);
   event.checkpoint_due = last || crossed(y, y->o.checkpoint_every);
+  if (event.checkpoint_due) TG_TRY(publish(r));
   return tell(r, &out, &event);
 }
 
 static tg_status cut_short(running *r, tg_status why) {
+  TG_TRY(publish(r));
   if (r->observer && r->observer->cut) TG_TRY(r->observer->cut(r->observer->self, why));
   const tg_sync_state *t = &r->sync->state;
   if (r->sync->diverged) TG_FAIL(why, "%s", r->sync->why);
@@ -263,6 +287,7 @@ static tg_status step(running *r) {
   bool evaluates = event.applied && (last || crossed(y, y->o.eval_every));
   bool checkpoint = event.applied && !evaluates && crossed(y, y->o.checkpoint_every);
   bool stop = y->scalars[SUM_STOP] > 0, diverged = y->scalars[SUM_DIVERGED] > 0;
+  if (checkpoint) TG_TRY(publish(r));
   TG_TRY(tell_pushes(r, event, checkpoint));
   if (diverged || y->state.nonfinite > y->o.max_nonfinite) return cut_short(r, TG_EDIVERGED);
   if (evaluates) TG_TRY(evaluate(r, event, last));
@@ -323,10 +348,11 @@ static tg_status allocate(tg_sync *y) {
     enough = (t->slot[t->slot_count++] = vector(o->n));
   /* One worker's gradient is summed where it lies. */
   if (o->count == 1) {
-    y->x = o->compute->g;
+    y->x = o->group ? o->compute->sum : o->compute->g;
     y->s = o->compute->s;
   } else if (enough) {
-    enough = (y->s = y->own_s = vector(o->ks)) && (o->device || (y->own_x = vector(o->n)));
+    enough =
+        (y->s = y->own_s = vector(o->ks)) && (o->device || o->group || (y->own_x = vector(o->n)));
   }
   if (!enough) TG_FAIL(TG_ERUNTIME, "no memory for vectors of %zu parameters", o->n);
   return make_live(y);

@@ -88,6 +88,7 @@ static tg_status open_worker(tg_comm *c) {
     k->w = tg_mpi_share_weights(c, 0);
   else
     k->w = k->own_w = tg_alloc_aligned(c->o.n * sizeof(float));
+  if (k->w && c->o.compute->pin) c->o.compute->pin(c->o.compute, k->w);
   k->b = tg_alloc_aligned(c->o.k * sizeof(float));
   k->recv = calloc(c->pieces + 2, sizeof(MPI_Request));
   k->send = calloc(c->pieces + 2, sizeof(MPI_Request));
@@ -100,6 +101,7 @@ void tg_mpi_worker_close(tg_comm *c) {
   tg_mpi_worker *k = c->worker;
   /* After a failure the server may still write here: the memory stays. */
   if (!k || k->header_posted || k->received < k->recvs || k->sent < k->sends) return;
+  if (k->w && c->o.compute->unpin) c->o.compute->unpin(c->o.compute, k->w);
   free(k->own_w);
   free(k->b);
   free(k->recv);

@@ -182,6 +182,16 @@ tg_status tg_world_agree(tg_status mine) {
   return (tg_status)verdict;
 }
 
+tg_status tg_world_gather(void *all, size_t bytes) {
+  char *entry = all;
+  if (world.is.size == 1) return TG_OK;
+  if (world.is.rank == 0)
+    TG_TRY(exchange(entry + bytes, bytes, bytes, false, TG_TAG_REPORT));
+  else
+    TG_TRY(exchange_with_root(entry + (size_t)world.is.rank * bytes, bytes, true, TG_TAG_REPORT));
+  return tg_world_broadcast(all, (size_t)world.is.size * bytes);
+}
+
 tg_status tg_world_broadcast(void *data, size_t bytes) {
   for (size_t at = 0; at < bytes && world.is.size > 1; at += BROADCAST_BYTES) {
     size_t part = bytes - at < BROADCAST_BYTES ? bytes - at : BROADCAST_BYTES;

@@ -17,8 +17,9 @@ static tg_status allocate(tg_plan *p) {
   p->grad_too = malloc(n * sizeof *p->grad_too);
   p->grad_shared = calloc(n, sizeof *p->grad_shared);
   p->param_done = calloc((size_t)p->graph->param_count + 1, sizeof *p->param_done);
+  p->final_from = calloc(n, sizeof *p->final_from);
   if (!p->exec || !p->step || !p->root || !p->tensor || !p->data || !p->grad || !p->grad_too ||
-      !p->grad_shared || !p->param_done)
+      !p->grad_shared || !p->param_done || !p->final_from)
     TG_FAIL(TG_ERUNTIME, "no memory for a plan of %d nodes", p->count);
   for (int i = 0; i < p->count; i++) {
     tg_step *s = &p->step[i];
@@ -57,6 +58,25 @@ static tg_status prepare(tg_plan *p, int i) {
   return TG_OK;
 }
 
+/* The node whose backward pass is the last to touch a parameter's gradient; count: none does. */
+static int last_writer(const tg_plan *p, const tg_param *param) {
+  for (int i = 0; i < p->count; i++)
+    for (int j = 0; p->step[i].backward && j < p->exec[i].node->param_count; j++)
+      if (p->exec[i].node->param[j] == param) return i;
+  return p->count;
+}
+
+/* Parameters lie in the order of the forward pass, so that g is final from its end on. */
+static void find_final(tg_plan *p) {
+  int left = p->graph->param_count;
+  size_t from = p->graph->n;
+  for (int i = p->count - 1; i >= 0; i--) {
+    while (left > 0 && last_writer(p, p->graph->param[left - 1]) >= i)
+      from = p->graph->param[--left]->offset;
+    p->final_from[i] = from;
+  }
+}
+
 static tg_status build(tg_plan *p) {
   TG_TRY(allocate(p));
   for (int i = 0; i < p->count; i++) {
@@ -68,6 +88,7 @@ static tg_status build(tg_plan *p) {
   for (int i = 0; i < p->count; i++)
     if (!p->step[i].folded) TG_TRY(prepare(p, i));
   TG_TRY(tg_plan_lifetimes(p));
+  find_final(p);
   return tg_plan_offsets(p);
 }
 
@@ -114,6 +135,7 @@ void tg_plan_destroy(tg_plan *p) {
   free(p->grad_too);
   free(p->grad_shared);
   free(p->param_done);
+  free(p->final_from);
   free(p->buffer);
   free(p);
 }
@@ -236,9 +258,23 @@ static tg_status node_backward(tg_plan *p, int i) {
 tg_status tg_plan_backward(tg_plan *p) {
   if (!p->options.train) TG_FAIL(TG_ERUNTIME, "a plan for evaluation has no backward pass");
   TG_TRY(zero_unused(p));
-  for (int i = p->count - 1; i >= 0; i--)
+  size_t told = p->graph->n;
+  for (int i = p->count - 1; i >= 0; i--) {
     if (p->step[i].backward) TG_TRY(node_backward(p, i));
-  return TG_OK;
+    tg_span final = {p->final_from[i], told};
+    if (!p->watch || final.hi - final.lo < (i > 0 ? p->piece : 1)) continue;
+    TG_TRY(p->watch(p->watcher, final));
+    told = final.lo;
+  }
+  const tg_backend *backend = p->device->backend;
+  return p->watch && backend->join ? backend->join(p->device) : TG_OK;
+}
+
+void tg_plan_watch(tg_plan *p, size_t piece, tg_gradient_fn *fn, void *self) {
+  forget(p);
+  p->piece = piece > 0 ? piece : 1;
+  p->watch = fn;
+  p->watcher = self;
 }
 
 static tg_status one_by_one(tg_plan *p) {

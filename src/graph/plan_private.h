@@ -52,6 +52,10 @@ struct tg_plan {
   unsigned char *block;
   const float *bound_w, *bound_b;
   float *g, *bound_s;
+  size_t *final_from; /* [count] behind node i's backward pass g is final from here on */
+  size_t piece;       /* of tg_plan_watch */
+  tg_gradient_fn *watch;
+  void *watcher;
   bool warm;    /* a step has run one kernel at a time */
   void *record; /* the step, for devices that play records; NULL: not recorded yet */
 };

@@ -27,9 +27,13 @@ typedef struct tg_job {
   tg_recorder *recorder;
   char device[256]; /* what computes, in words */
   double idle_s;    /* of the server */
+  bool group;       /* the workers' devices sum gradients themselves */
   uint64_t counters[TG_JOB_COUNTERS];
 } tg_job;
 
+/* tg_job_meet - collective: fills job->device and says what computes; synchronous workers with a
+ * GPU each join a group (job->group, job->updates). */
+TG_CHECKED tg_status tg_job_meet(tg_job *job);
 /* tg_job_fetch - brings what is looked at from the device where updates are made. */
 TG_CHECKED tg_status tg_job_fetch(tg_job *job);
 /* tg_job_save - a checkpoint of the state as it is. */

@@ -6,7 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run/net_private.h"
 #include "tardigrad/log.h"
+
+enum { GROUP_PIECE = 4 << 20 }; /* floats that are summed at once: fewer, and NCCL's start costs */
 
 /* A graph planned for one use: training, or evaluation. */
 typedef struct tg_pass {
@@ -22,6 +25,8 @@ struct tg_net {
   void *block;            /* device memory of both plans */
   float *w, *g, *b, *s;   /* device memory, where it is not the host's */
   float *host_g, *host_s; /* what messages carry */
+  float *sum;             /* device memory: of a group's gradients */
+  bool pinned;            /* compute.g is: gradients leave while the backward pass goes on */
   float *x;               /* one host batch */
   int32_t *y;
   tg_dataset *train_set, *eval_set;
@@ -31,105 +36,11 @@ struct tg_net {
   tg_compute compute;
 };
 
-static tg_data_options data_options(const tg_config *c) {
-  return (tg_data_options){.name = c->data_name,
-                           .path = c->data_path,
-                           .train_limit = (uint32_t)c->data_train_limit,
-                           .test_limit = (uint32_t)c->data_test_limit,
-                           .seed = (uint64_t)c->run_seed};
-}
-
-static tg_stem stem_of(const char *name) {
-  if (strcmp(name, "cifar") == 0) return TG_STEM_CIFAR;
-  return strcmp(name, "imagenet") == 0 ? TG_STEM_IMAGENET : TG_STEM_AUTO;
-}
-
-static tg_model_options model_options(const tg_config *c, const tg_dataset_source *source,
-                                      int64_t batch) {
-  return (tg_model_options){.channels = source->channels,
-                            .height = source->height,
-                            .width = source->width,
-                            .classes = source->classes,
-                            .batch = batch,
-                            .hidden = c->model_hidden.item,
-                            .hidden_count = c->model_hidden.count,
-                            .stem = stem_of(c->model_stem)};
-}
-
-/* ---- outline ---- */
-
-static tg_status collect_folds(const tg_graph *g, tg_fold **out, size_t *count) {
-  size_t uses = 0;
-  for (int i = 0; i < g->node_count; i++) uses += (size_t)g->node[i]->stat_count;
-  tg_fold *folds = calloc(uses + 1, sizeof *folds);
-  if (!folds) TG_FAIL(TG_ERUNTIME, "no memory for %zu statistics", uses);
-  *count = 0;
-  for (int i = 0; i < g->node_count; i++)
-    for (int j = 0; j < g->node[i]->stat_count; j++) {
-      const tg_stat_use *use = &g->node[i]->stat[j];
-      folds[(*count)++] = (tg_fold){.b_lo = use->stat->offset,
-                                    .s_lo = use->s_offset,
-                                    .count = use->stat->count,
-                                    .momentum = use->momentum};
-    }
-  *out = folds;
-  return TG_OK;
-}
-
-/* Samples of a split: from the row where it says so, else by reading the set. */
-static tg_status count_samples(const tg_config *c, const tg_dataset_source *source, tg_split split,
-                               uint32_t *out) {
-  uint32_t known = split == TG_TRAIN ? source->train_count : source->test_count;
-  uint32_t limit = (uint32_t)(split == TG_TRAIN ? c->data_train_limit : c->data_test_limit);
-  if (known > 0 && limit <= known) {
-    *out = limit > 0 ? limit : known;
-    return TG_OK;
-  }
-  tg_data_options options = data_options(c);
-  tg_dataset *set;
-  TG_TRY(tg_dataset_open(&options, split, &set));
-  *out = set->count;
-  tg_dataset_close(set);
-  return TG_OK;
-}
-
-void tg_outline_destroy(tg_outline *o) {
-  if (!o) return;
-  tg_graph_destroy(o->graph);
-  free(o->folds);
-  free(o);
-}
-
-tg_status tg_outline_create(const tg_config *c, uint32_t batch, tg_outline **out) {
-  const tg_dataset_source *source;
-  TG_TRY(tg_dataset_find(c->data_name, &source));
-  tg_status status = TG_OK;
-  tg_outline *o = calloc(1, sizeof *o);
-  if (!o) TG_FAIL(TG_ERUNTIME, "no memory for a model");
-  o->model = model_options(c, source, batch);
-  snprintf(o->model_name, sizeof o->model_name, "%s", c->model_name);
-  TG_DO(tg_model_build(c->model_name, &o->model, &o->graph));
-  TG_DO(collect_folds(o->graph, &o->folds, &o->fold_count));
-  TG_DO(count_samples(c, source, TG_TRAIN, &o->train_count));
-  TG_DO(count_samples(c, source, TG_TEST, &o->test_count));
-  *out = o;
-  return TG_OK;
-done:
-  tg_outline_destroy(o);
-  return status;
-}
-
-tg_status tg_outline_initial(const tg_outline *o, const tg_config *c, float *w, float *b) {
-  tg_init_scheme scheme = strcmp(c->model_init, "pytorch") == 0 ? TG_PYTORCH : TG_HE;
-  tg_model_init(o->graph, scheme, (uint64_t)c->run_seed, w, b);
-  return TG_OK;
-}
-
 /* ---- net ---- */
 
 static tg_status make_pass(tg_net *net, const tg_config *c, const tg_dataset_source *source,
                            uint32_t batch, bool train, tg_pass *pass) {
-  tg_model_options options = model_options(c, source, batch);
+  tg_model_options options = tg_net_model_options(c, source, batch);
   pass->batch = batch;
   TG_TRY(tg_model_build(c->model_name, &options, &pass->graph));
   tg_plan_options plan = {.train = train,
@@ -215,7 +126,7 @@ static tg_status allocate(tg_net *net) {
 }
 
 static tg_status open_data(tg_net *net, const tg_config *c) {
-  tg_data_options options = data_options(c);
+  tg_data_options options = tg_net_data_options(c);
   if (net->options.train) {
     TG_TRY(tg_dataset_open(&options, TG_TRAIN, &net->train_set));
     tg_loader_options loader = {.seed = (uint64_t)c->run_seed,
@@ -270,7 +181,7 @@ static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const f
   TG_TRY(tg_plan_run(pass->plan));
   tg_loss_result loss;
   TG_TRY(tg_plan_loss(pass->plan, "loss", &loss));
-  if (!backend->host_memory && !c->device)
+  if (!backend->host_memory && !c->device && !net->pinned)
     TG_TRY(backend->to_host(net->device, c->g, net->g, c->n * sizeof(float)));
   if (!backend->host_memory && c->ks)
     TG_TRY(backend->to_host(net->device, c->s, net->s, c->ks * sizeof(float)));
@@ -279,11 +190,75 @@ static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const f
   return TG_OK;
 }
 
+/* ---- gradients leave while the backward pass goes on ---- */
+
+static tg_status fetch_piece(void *self, tg_span span) {
+  tg_net *net = self;
+  return net->device->backend->to_host_beside(
+      net->device, net->compute.g + span.lo, net->g + span.lo, (span.hi - span.lo) * sizeof(float));
+}
+
+static tg_status sum_piece(void *self, tg_span span) {
+  tg_net *net = self;
+  return net->device->backend->group_sum(net->device, span.hi - span.lo, net->g + span.lo,
+                                         net->sum + span.lo);
+}
+
+static void let_go(tg_net *net) {
+  if (net->pinned) net->device->backend->unpin(net->device, net->compute.g);
+  net->pinned = false;
+}
+
+/* Memory that cannot be pinned is copied to all the same, but then nothing goes on meanwhile. */
+static void pin_gradient(tg_net *net) {
+  tg_device *d = net->device;
+  if (!d->backend->pin || net->compute.device) return;
+  net->pinned = d->backend->pin(d, net->compute.g, net->compute.n * sizeof(float)) == TG_OK;
+  if (!net->pinned) tg_warn("gradients are copied slowly: %s", tg_status_message());
+  tg_plan_watch(net->train.plan, net->options.piece, net->pinned ? fetch_piece : NULL, net);
+}
+
 static tg_status place_gradient(tg_compute *c, float *g) {
   tg_net *net = c->self;
+  let_go(net);
   free(net->host_g);
   net->host_g = NULL;
   c->g = g;
+  if (g) pin_gradient(net);
+  return TG_OK;
+}
+
+static void pin_weights(tg_compute *c, const float *w) {
+  tg_device *d = ((tg_net *)c->self)->device;
+  if (d->backend->pin && d->backend->pin(d, (float *)w, c->n * sizeof *w) != TG_OK)
+    tg_warn("weights are copied slowly: %s", tg_status_message());
+}
+
+static void unpin_weights(tg_compute *c, const float *w) {
+  tg_device *d = ((tg_net *)c->self)->device;
+  if (d->backend->unpin) d->backend->unpin(d, (float *)w);
+}
+
+/* ---- groups ---- */
+
+tg_status tg_net_member(tg_net *net, bool first, char *identity, size_t size, tg_group_id *id) {
+  const tg_backend *backend = net->device->backend;
+  bool knows = backend->group_id && backend->identity;
+  snprintf(identity, size, "%s", knows ? backend->identity(net->device) : "");
+  return knows && first ? backend->group_id(net->device, id) : TG_OK;
+}
+
+tg_status tg_net_join(tg_net *net, const tg_group_id *id, int member, int members,
+                      double timeout_s) {
+  tg_compute *c = &net->compute;
+  TG_TRY(net->device->backend->group_join(net->device, id, member, members, timeout_s));
+  TG_TRY(device_vector(net, c->n, &net->sum));
+  let_go(net);
+  c->device = net->device;
+  c->g = net->g;
+  c->sum = net->sum;
+  c->place_gradient = NULL;
+  tg_plan_watch(net->train.plan, GROUP_PIECE, sum_piece, net);
   return TG_OK;
 }
 
@@ -329,11 +304,12 @@ static tg_status evaluate(tg_compute *c, const float *w, const float *b, double 
 void tg_net_destroy(tg_net *net) {
   if (!net) return;
   if (net->device) {
+    let_go(net);
     tg_plan_destroy(net->train.plan);
     tg_plan_destroy(net->eval.plan);
     if (net->train_images) net->device->backend->images_close(net->device, net->train_images);
     if (net->eval_images) net->device->backend->images_close(net->device, net->eval_images);
-    void *device_memory[] = {net->block, net->w, net->g, net->b, net->s};
+    void *device_memory[] = {net->block, net->w, net->g, net->b, net->s, net->sum};
     for (size_t i = 0; i < sizeof device_memory / sizeof *device_memory; i++)
       if (device_memory[i]) net->device->backend->free(net->device, device_memory[i]);
     tg_device_close(net->device);
@@ -371,8 +347,11 @@ tg_status tg_net_create(const tg_config *c, const tg_net_options *options, tg_ne
                               .s = net->host_s,
                               .self = net,
                               .place_gradient = on_device ? NULL : place_gradient,
+                              .pin = on_device ? NULL : pin_weights,
+                              .unpin = on_device ? NULL : unpin_weights,
                               .gradient = gradient,
                               .evaluate = evaluate};
+  if (options->train && !net->device->backend->host_memory) pin_gradient(net);
   *out = net;
   return TG_OK;
 done:
@@ -398,8 +377,8 @@ tg_status tg_net_estimate(const tg_config *c, const tg_net_options *options, tg_
   const tg_dataset_source *source;
   TG_TRY(tg_dataset_find(c->data_name, &source));
   uint32_t train_count, test_count;
-  TG_TRY(count_samples(c, source, TG_TRAIN, &train_count));
-  TG_TRY(count_samples(c, source, options->split, &test_count));
+  TG_TRY(tg_net_count_samples(c, source, TG_TRAIN, &train_count));
+  TG_TRY(tg_net_count_samples(c, source, options->split, &test_count));
   TG_DO(make_passes(&net, c, test_count));
   const tg_graph *g = any_graph(&net);
   size_t image = (size_t)source->channels * (size_t)source->height * (size_t)source->width;

@@ -51,21 +51,6 @@ static tg_status cut(void *self, tg_status why) {
   return tg_job_save(self);
 }
 
-/* What computes: here, or on every worker alike. */
-static tg_status describe_device(tg_job *job) {
-  tg_device *device;
-  if (job->net) {
-    snprintf(job->device, sizeof job->device, "%s", tg_net_device(job->net));
-  } else {
-    tg_device_options options = tg_net_device_options(job->config, 0);
-    TG_TRY(tg_device_open_with(job->config->device_name, &options, &device));
-    snprintf(job->device, sizeof job->device, "%s", tg_device_describe(device));
-    tg_device_close(device);
-  }
-  tg_info("computing on %s%s", job->device, job->net ? "" : ", on every worker");
-  return TG_OK;
-}
-
 static tg_status start_line(tg_job *job) {
   const tg_config *c = job->config;
   const tg_setup *s = &job->setup;
@@ -157,6 +142,7 @@ static tg_status prepare_sync(tg_job *job) {
   }
   options.compute = job->net ? tg_net_compute(job->net) : NULL;
   options.device = job->updates;
+  options.group = job->group;
   return tg_sync_create(&options, job->setup.w0, job->setup.b0, &job->sync);
 }
 
@@ -194,8 +180,8 @@ static tg_status choose_updates(tg_job *job, bool async) {
   return TG_OK;
 }
 
-/* Everything that can fail before training, on every rank alike. */
-static tg_status prepare(tg_job *job) {
+/* Everything that can fail before training, on every rank alike; first what each does by itself. */
+static tg_status prepare_alone(tg_job *job) {
   const tg_world *world = job->world;
   bool leads = world->rank == 0, async;
   TG_TRY(tg_setup_create(job->config, world->size, &job->setup));
@@ -207,7 +193,12 @@ static tg_status prepare(tg_job *job) {
   }
   TG_TRY(choose_updates(job, async));
   if (leads) TG_TRY(prepare_folder(job));
-  if (leads) TG_TRY(open_records(job));
+  return leads ? open_records(job) : TG_OK;
+}
+
+static tg_status prepare(tg_job *job) {
+  bool leads = job->world->rank == 0, async = job->setup.rule->scheme == TG_SCHEME_ASYNC;
+  TG_TRY(tg_job_meet(job));
   TG_TRY(prepare_comm(job));
   if (leads || !async) TG_TRY(prepare_loop(job, async));
   return leads && job->resumed ? tg_job_restore(job) : TG_OK;
@@ -255,7 +246,6 @@ static tg_status run_loop(tg_job *job) {
 
 static tg_status begin(tg_job *job) {
   if (!job->resumed) TG_TRY(tg_job_save(job));
-  TG_TRY(describe_device(job));
   return start_line(job);
 }
 
@@ -307,6 +297,7 @@ static bool agreed(tg_status status) {
 }
 
 static tg_status run(tg_job *job) {
+  TG_TRY(tg_world_agree(prepare_alone(job)));
   TG_TRY(tg_world_agree(prepare(job)));
   if (job->sync && job->world->size > 1) TG_TRY(tg_world_agree(share_state(job)));
   tg_status status = job->world->rank == 0 ? lead(job) : run_loop(job);

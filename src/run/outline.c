@@ -1,0 +1,97 @@
+/* outline.c - what the configuration says about a model and its data, without any numbers. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/net_private.h"
+
+tg_data_options tg_net_data_options(const tg_config *c) {
+  return (tg_data_options){.name = c->data_name,
+                           .path = c->data_path,
+                           .train_limit = (uint32_t)c->data_train_limit,
+                           .test_limit = (uint32_t)c->data_test_limit,
+                           .seed = (uint64_t)c->run_seed};
+}
+
+static tg_stem stem_of(const char *name) {
+  if (strcmp(name, "cifar") == 0) return TG_STEM_CIFAR;
+  return strcmp(name, "imagenet") == 0 ? TG_STEM_IMAGENET : TG_STEM_AUTO;
+}
+
+tg_model_options tg_net_model_options(const tg_config *c, const tg_dataset_source *source,
+                                      int64_t batch) {
+  return (tg_model_options){.channels = source->channels,
+                            .height = source->height,
+                            .width = source->width,
+                            .classes = source->classes,
+                            .batch = batch,
+                            .hidden = c->model_hidden.item,
+                            .hidden_count = c->model_hidden.count,
+                            .stem = stem_of(c->model_stem)};
+}
+
+static tg_status collect_folds(const tg_graph *g, tg_fold **out, size_t *count) {
+  size_t uses = 0;
+  for (int i = 0; i < g->node_count; i++) uses += (size_t)g->node[i]->stat_count;
+  tg_fold *folds = calloc(uses + 1, sizeof *folds);
+  if (!folds) TG_FAIL(TG_ERUNTIME, "no memory for %zu statistics", uses);
+  *count = 0;
+  for (int i = 0; i < g->node_count; i++)
+    for (int j = 0; j < g->node[i]->stat_count; j++) {
+      const tg_stat_use *use = &g->node[i]->stat[j];
+      folds[(*count)++] = (tg_fold){.b_lo = use->stat->offset,
+                                    .s_lo = use->s_offset,
+                                    .count = use->stat->count,
+                                    .momentum = use->momentum};
+    }
+  *out = folds;
+  return TG_OK;
+}
+
+tg_status tg_net_count_samples(const tg_config *c, const tg_dataset_source *source, tg_split split,
+                               uint32_t *out) {
+  uint32_t known = split == TG_TRAIN ? source->train_count : source->test_count;
+  uint32_t limit = (uint32_t)(split == TG_TRAIN ? c->data_train_limit : c->data_test_limit);
+  if (known > 0 && limit <= known) {
+    *out = limit > 0 ? limit : known;
+    return TG_OK;
+  }
+  tg_data_options options = tg_net_data_options(c);
+  tg_dataset *set;
+  TG_TRY(tg_dataset_open(&options, split, &set));
+  *out = set->count;
+  tg_dataset_close(set);
+  return TG_OK;
+}
+
+void tg_outline_destroy(tg_outline *o) {
+  if (!o) return;
+  tg_graph_destroy(o->graph);
+  free(o->folds);
+  free(o);
+}
+
+tg_status tg_outline_create(const tg_config *c, uint32_t batch, tg_outline **out) {
+  const tg_dataset_source *source;
+  TG_TRY(tg_dataset_find(c->data_name, &source));
+  tg_status status = TG_OK;
+  tg_outline *o = calloc(1, sizeof *o);
+  if (!o) TG_FAIL(TG_ERUNTIME, "no memory for a model");
+  o->model = tg_net_model_options(c, source, batch);
+  snprintf(o->model_name, sizeof o->model_name, "%s", c->model_name);
+  TG_DO(tg_model_build(c->model_name, &o->model, &o->graph));
+  TG_DO(collect_folds(o->graph, &o->folds, &o->fold_count));
+  TG_DO(tg_net_count_samples(c, source, TG_TRAIN, &o->train_count));
+  TG_DO(tg_net_count_samples(c, source, TG_TEST, &o->test_count));
+  *out = o;
+  return TG_OK;
+done:
+  tg_outline_destroy(o);
+  return status;
+}
+
+tg_status tg_outline_initial(const tg_outline *o, const tg_config *c, float *w, float *b) {
+  tg_init_scheme scheme = strcmp(c->model_init, "pytorch") == 0 ? TG_PYTORCH : TG_HE;
+  tg_model_init(o->graph, scheme, (uint64_t)c->run_seed, w, b);
+  return TG_OK;
+}
