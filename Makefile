@@ -99,7 +99,7 @@ TESTS     := $(patsubst %.c,$(BUILD)/%,$(filter-out tests/mpi/% tests/support/%,
 MPI_TESTS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/mpi/test_*.c)))
 BENCHES   := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard bench/bench_*.c)))
 
-.PHONY: all check-cuda emulated help demo check check-unit check-mpi check-scripts valgrind asan ubsan lint format bench \
+.PHONY: all check-cuda registers emulated help demo check check-unit check-mpi check-scripts valgrind asan ubsan lint format bench \
         install uninstall deps deps-test deps-lint info man clean
 .DEFAULT_GOAL := all
 
@@ -221,12 +221,15 @@ valgrind: ## unit tests under valgrind (AVX2: valgrind knows no AVX-512)
 	@tests/run.sh build-valgrind valgrind
 
 asan: ## unit, MPI and command tests with AddressSanitizer
-	@$(MAKE) --no-print-directory BUILD=build-asan CFLAGS='-O1 -g -fno-omit-frame-pointer' SANITIZE=-fsanitize=address tests
-	@SANITIZER=address tests/run.sh build-asan unit mpi commands
+	@$(MAKE) --no-print-directory BUILD=build-asan CFLAGS='-O1 -g -fno-omit-frame-pointer' SANITIZE=-fsanitize=address tests emulated
+	@SANITIZER=address tests/run.sh build-asan unit mpi emulated commands
 
 ubsan: ## the same with UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory BUILD=build-ubsan CFLAGS='-O1 -g' SANITIZE='-fsanitize=undefined -fno-sanitize-recover=all' tests
-	@SANITIZER=undefined tests/run.sh build-ubsan unit mpi commands
+	@$(MAKE) --no-print-directory BUILD=build-ubsan CFLAGS='-O1 -g' SANITIZE='-fsanitize=undefined -fno-sanitize-recover=all' tests emulated
+	@SANITIZER=undefined tests/run.sh build-ubsan unit mpi emulated commands
+
+registers: ## what ptxas says of every kernel's registers, for sm_80 and sm_90; fails where one spills
+	@kernels/registers.sh $(NVCC) $(TG_NVCCFLAGS) $(CUDA_INCLUDES)
 
 lint: ## layout, floors, spelling of names, static analysis
 	@tests/lint.sh
@@ -242,13 +245,14 @@ install: all ## into PREFIX (default /usr/local); DESTDIR honoured
 	  $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/tardigrad/configs
 	install -m 755 $(BUILD)/tardigrad $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 $(BUILD)/libtardigrad.a $(DESTDIR)$(PREFIX)/lib/
+	$(if $(PLUGIN),install -m 755 $(PLUGIN) $(DESTDIR)$(PREFIX)/lib/)
 	install -m 644 include/tardigrad/*.h include/tardigrad/*.def $(DESTDIR)$(PREFIX)/include/tardigrad/
 	install -m 644 $(BUILD)/tardigrad.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 configs/*.yaml $(DESTDIR)$(PREFIX)/share/tardigrad/configs/
 
 uninstall: ## what install put there
 	rm -rf $(DESTDIR)$(PREFIX)/include/tardigrad $(DESTDIR)$(PREFIX)/share/tardigrad
-	rm -f $(DESTDIR)$(PREFIX)/bin/tardigrad $(DESTDIR)$(PREFIX)/lib/libtardigrad.a $(DESTDIR)$(PREFIX)/share/man/man1/tardigrad.1
+	rm -f $(DESTDIR)$(PREFIX)/bin/tardigrad $(DESTDIR)$(PREFIX)/lib/libtardigrad.a $(DESTDIR)$(PREFIX)/lib/libtardigrad_cuda.so $(DESTDIR)$(PREFIX)/share/man/man1/tardigrad.1
 
 info: ## what the build found
 	@echo "CC        $(CC): $$($(CC) --version | head -1)"

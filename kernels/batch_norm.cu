@@ -181,7 +181,7 @@ template <typename X, typename Y, int VEC> struct Normalise {
         if (addend) value += more.at(u, v);
         out[v] = !relu || is_open(value) ? value : 0.0f;
       }
-      store_whole(y + at + u * stride, out);
+      store(y + at + u * stride, out);
     }
   }
 };
@@ -246,7 +246,7 @@ template <typename X, typename Y, int VEC> struct GradientSums {
         first[v] += g[v];
         second[v] += g[v] * (in.x.at(u, v) - mean[v]);
       }
-      if (d_addend) store_whole(d_addend + at + u * stride, g);
+      if (d_addend) store(d_addend + at + u * stride, g);
     }
   }
 };
@@ -299,7 +299,7 @@ template <typename X, typename Y, int VEC> struct InputGradient {
         float g = in.at(given, u, v, mean[v], scale[v], shift[v]);
         out[v] = scale[v] * g + (by_x[v] * (in.x.at(u, v) - mean[v]) + plus[v]);
       }
-      store_whole(dx + at + u * stride, out);
+      store(dx + at + u * stride, out);
     }
   }
 };

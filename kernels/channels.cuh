@@ -15,37 +15,6 @@
 
 namespace tg {
 
-/* An unsigned integer of BYTES. */
-template <int BYTES> struct Word;
-template <> struct Word<1> { using type = uint8_t; };
-template <> struct Word<2> { using type = uint16_t; };
-template <> struct Word<4> { using type = uint32_t; };
-template <> struct Word<8> { using type = uint64_t; };
-template <> struct Word<16> { using type = unsigned __int128; };
-
-/* One store. nvcc 13 takes that of a structure apart, and often (after an address like row *
- * channels + channel) leaves it so, as 4 or 8 narrow ones; that of an integer stays whole. Put
- * together by shifts, because a copy of memory goes through memory, too. */
-template <typename T, int VEC>
-__device__ __forceinline__ void store_whole(T *to, const Pack<T, VEC> &pack) {
-  using word = typename Word<sizeof(T) * VEC>::type;
-  word all = 0;
-#pragma unroll
-  for (int i = 0; i < VEC; i++) {
-    typename Word<sizeof(T)>::type bits;
-    memcpy(&bits, &pack.item[i], sizeof bits);
-    all |= word(bits) << (8 * sizeof(T) * i);
-  }
-  *reinterpret_cast<word *>(to) = all;
-}
-template <typename T, int VEC>
-__device__ __forceinline__ void store_whole(T *to, const float (&x)[VEC]) {
-  Pack<T, VEC> pack;
-#pragma unroll
-  for (int i = 0; i < VEC; i++) pack.item[i] = from_float<T>(x[i]);
-  store_whole(to, pack);
-}
-
 struct Tiles {
   int64_t rows, channels; /* of one matrix */
   int64_t chunk;          /* rows of one block */

@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(THREADS)
       v[k] += b[k];
       if (relu) v[k] = v[k] <= 0 ? 0 : v[k]; /* NaN stays NaN */
     }
-    store_whole(y + at, v);
+    store(y + at, v);
   }
 }
 

@@ -8,6 +8,8 @@
 
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
+#include <stdint.h>
+#include <string.h>
 
 #include "kernels/kernels.h"
 
@@ -49,11 +51,34 @@ __device__ __forceinline__ void load(const T *from, float (&x)[VEC]) {
   for (int i = 0; i < VEC; i++) x[i] = to_float(pack.item[i]);
 }
 
+/* An unsigned integer of BYTES. */
+template <int BYTES> struct Word;
+template <> struct Word<1> { using type = uint8_t; };
+template <> struct Word<2> { using type = uint16_t; };
+template <> struct Word<4> { using type = uint32_t; };
+template <> struct Word<8> { using type = uint64_t; };
+template <> struct Word<16> { using type = unsigned __int128; };
+
+/* One store. nvcc 13 takes that of a structure apart, and often (after an address like row *
+ * channels + channel) leaves it so, as 4 or 8 narrow ones; that of an integer stays whole. Put
+ * together by shifts, because a copy of memory goes through memory, too. */
+template <typename T, int VEC>
+__device__ __forceinline__ void store(T *to, const Pack<T, VEC> &pack) {
+  using word = typename Word<sizeof(T) * VEC>::type;
+  word all = 0;
+#pragma unroll
+  for (int i = 0; i < VEC; i++) {
+    typename Word<sizeof(T)>::type bits;
+    memcpy(&bits, &pack.item[i], sizeof bits);
+    all |= word(bits) << (8 * sizeof(T) * i);
+  }
+  *reinterpret_cast<word *>(to) = all;
+}
 template <typename T, int VEC> __device__ __forceinline__ void store(T *to, const float (&x)[VEC]) {
   Pack<T, VEC> pack;
 #pragma unroll
   for (int i = 0; i < VEC; i++) pack.item[i] = from_float<T>(x[i]);
-  *reinterpret_cast<Pack<T, VEC> *>(to) = pack;
+  store(to, pack);
 }
 
 /* Whether p may be read in groups of `bytes`. NULL may. */

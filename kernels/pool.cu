@@ -118,12 +118,12 @@ __global__ void __launch_bounds__(THREADS)
         }
       first = false;
     });
-    store_whole(y + i * VEC, best);
+    store(y + i * VEC, best);
     if (!places) continue;
     Pack<P, VEC> pack;
 #pragma unroll
     for (int v = 0; v < VEC; v++) pack.item[v] = P(place[v]);
-    store_whole(places + i * VEC, pack);
+    store(places + i * VEC, pack);
   }
 }
 
@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(THREADS)
       for (int v = 0; v < VEC; v++)
         if (int(pack.item[v]) == here) sum[v] += g[v];
     });
-    store_whole(dx + i * VEC, sum);
+    store(dx + i * VEC, sum);
   }
 }
 
@@ -170,7 +170,7 @@ __global__ void __launch_bounds__(THREADS) average_forward(tg_cuda_window w, con
       add(sum, value);
     });
     divide(sum, w);
-    store_whole(y + i * VEC, sum);
+    store(y + i * VEC, sum);
   }
 }
 
@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(THREADS) average_backward(tg_cuda_window w, co
       add(sum, g);
     });
     divide(sum, w);
-    store_whole(dx + i * VEC, sum);
+    store(dx + i * VEC, sum);
   }
 }
 
@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(THREADS) global_forward(Tiles t, const X *x, Y
   float mean[VEC];
 #pragma unroll
   for (int v = 0; v < VEC; v++) mean[v] = float(sum[v] / double(t.rows));
-  store_whole(y + p.matrix * t.channels + p.channel, mean);
+  store(y + p.matrix * t.channels + p.channel, mean);
 }
 
 template <typename X, typename Y, int VEC>
@@ -226,7 +226,7 @@ __global__ void __launch_bounds__(THREADS) global_backward(Tiles t, const Y *dy,
 #pragma unroll
   for (int v = 0; v < VEC; v++) g[v] /= float(t.rows);
   dx += p.matrix * t.rows * t.channels + p.channel;
-  for (int64_t row = p.row; row < p.end; row += t.down) store_whole(dx + row * t.channels, g);
+  for (int64_t row = p.row; row < p.end; row += t.down) store(dx + row * t.channels, g);
 }
 
 /* ---- launches ---- */

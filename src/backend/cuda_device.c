@@ -87,7 +87,7 @@ static tg_status cuda_zero(tg_device *d, void *dst, size_t bytes) {
   return TG_OK;
 }
 
-static tg_status need_staging(tg_cuda_device *c, size_t bytes) {
+tg_status tg_cuda_need_staging(tg_cuda_device *c, size_t bytes) {
   if (c->staging_bytes >= bytes) return TG_OK;
   if (c->staging) cuda_free(&c->base, c->staging);
   c->staging = NULL;
@@ -100,7 +100,7 @@ static tg_status need_staging(tg_cuda_device *c, size_t bytes) {
 static tg_status cuda_write(tg_device *d, const tg_tensor *t, const void *host) {
   tg_cuda_device *c = tg_cuda(d);
   if (t->dtype == TG_I32 || t->shape.nd < 3) return cuda_to_device(d, t->data, host, t->bytes);
-  TG_TRY(need_staging(c, t->bytes));
+  TG_TRY(tg_cuda_need_staging(c, t->bytes));
   TG_TRY(cuda_to_device(d, c->staging, host, t->bytes));
   return tg_cuda_check(
       (cudaError_t)tg_cuda_value_to_last(&c->launch, &t->shape, c->staging, t->dtype, t->data),
@@ -112,7 +112,7 @@ static tg_status cuda_read(tg_device *d, const tg_tensor *t, float *host) {
   tg_cuda_device *c = tg_cuda(d);
   size_t bytes = tg_shape_count(&t->shape) * sizeof(float);
   if (t->dtype == TG_I32) TG_FAIL(TG_ERUNTIME, "labels cannot be read as numbers");
-  TG_TRY(need_staging(c, bytes));
+  TG_TRY(tg_cuda_need_staging(c, bytes));
   TG_TRY(tg_cuda_check(
       (cudaError_t)tg_cuda_value_from_last(&c->launch, &t->shape, t->dtype, t->data, c->staging),
       "reading a value", NULL));
@@ -137,7 +137,7 @@ static tg_status cuda_scale(tg_device *d, size_t n, float *x, float factor) {
 
 static tg_status cuda_square_sum(tg_device *d, size_t n, const float *x, double *out) {
   tg_cuda_device *c = tg_cuda(d);
-  TG_TRY(need_staging(c, (TG_SUM_PARTS + 1) * sizeof(double)));
+  TG_TRY(tg_cuda_need_staging(c, (TG_SUM_PARTS + 1) * sizeof(double)));
   double *sum = c->staging;
   TG_TRY(tg_cuda_check((cudaError_t)tg_cuda_square_sum(&c->launch, n, x, sum + 1, sum),
                        "a sum of squares", NULL));

@@ -52,6 +52,9 @@ TG_CHECKED tg_status tg_cuda_check_dnn(cudnnStatus_t error, const char *what, co
 #define TG_CUBLAS(e, call)   TG_TRY(tg_cuda_check_blas((call), #call, (e)->node))
 #define TG_CUDNN(e, call)    TG_TRY(tg_cuda_check_dnn((call), #call, (e)->node))
 
+/* tg_cuda_need_staging - makes c->staging at least so large; what it held is gone. */
+TG_CHECKED tg_status tg_cuda_need_staging(tg_cuda_device *c, size_t bytes);
+
 /* tg_cuda_need_scratch - makes e->scratch_bytes at least `bytes`. */
 static inline void tg_cuda_need_scratch(tg_exec *e, size_t bytes) {
   if (e->scratch_bytes < bytes) e->scratch_bytes = bytes;

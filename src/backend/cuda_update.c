@@ -16,23 +16,12 @@ static tg_status check(const tg_update *u) {
   return TG_OK;
 }
 
-/* Partial sums lie in the staging memory: whatever else uses it is queued on the same stream. */
-static tg_status need_parts(tg_cuda_device *c) {
-  size_t bytes = TG_CUDA_UPDATE_PARTS * sizeof(tg_update_sums);
-  if (c->staging_bytes >= bytes) return TG_OK;
-  if (c->staging) c->base.backend->free(&c->base, c->staging);
-  c->staging = NULL;
-  c->staging_bytes = 0;
-  TG_TRY(c->base.backend->alloc(&c->base, bytes, &c->staging));
-  c->staging_bytes = bytes;
-  return TG_OK;
-}
-
 tg_status tg_cuda_apply(tg_device *d, const tg_update *u, tg_span span, float *g,
                         tg_update_sums *sums) {
   tg_cuda_device *c = tg_cuda(d);
   TG_TRY(check(u));
-  TG_TRY(need_parts(c));
+  /* Partial sums lie in the staging memory: whatever else uses it is queued on the same stream. */
+  TG_TRY(tg_cuda_need_staging(c, TG_CUDA_UPDATE_PARTS * sizeof(tg_update_sums)));
   tg_update_args a = {.rule = u->rule->name,
                       .optimizer = u->optimizer->name,
                       .hyper = &u->hyper,

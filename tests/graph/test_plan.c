@@ -154,6 +154,63 @@ START_TEST(bound_again) {
 }
 END_TEST
 
+/* What a plan said of its gradient while it was made. */
+typedef struct watcher {
+  tg_device *d;
+  const float *g;
+  size_t n, piece, told, calls;
+  float *seen; /* [n] copied when it was said to be final */
+} watcher;
+
+static tg_status look(void *self, tg_span span) {
+  watcher *w = self;
+  ck_assert_uint_eq(span.hi, w->told);
+  ck_assert_uint_lt(span.lo, span.hi);
+  ck_assert(span.hi - span.lo >= w->piece || span.lo == 0);
+  w->told = span.lo;
+  w->calls++;
+  return w->d->backend->to_host(w->d, w->seen + span.lo, w->g + span.lo,
+                                (span.hi - span.lo) * sizeof(float));
+}
+
+/* From the end to the beginning, and what was final stays as it was; shared parameters too. */
+START_TEST(gradients_are_final_when_they_are_said_to_be) {
+  static const size_t pieces[] = {0, 1, 100, 1u << 30};
+  network n = network_create(networks[_i].build);
+  for (size_t k = 0; k < sizeof pieces / sizeof *pieces; k++) {
+    watcher w = {.n = n.g->n, .piece = pieces[k], .told = n.g->n};
+    MUST(tg_device_open("fake", &w.d));
+    tg_plan *p = plan(&n, w.d, true);
+    float *on = on_device(w.d, n.w, w.n * sizeof *on), *g = on_device(w.d, NULL, w.n * sizeof *g);
+    float *s = on_device(w.d, NULL, n.g->ks * sizeof *s);
+    void *block = on_device(w.d, NULL, tg_plan_bytes(p));
+    w.g = g;
+    w.seen = malloc(w.n * sizeof *w.seen);
+    tg_plan_place(p, block);
+    tg_plan_bind(p, on, g, NULL, s);
+    tg_plan_watch(p, w.piece, look, &w);
+    network_write(&n, p);
+    MUST(tg_plan_run(p));
+    ck_assert_uint_eq(w.told, 0);
+    if (_i == 0 && pieces[k] <= 1) ck_assert_uint_gt(w.calls, 1);
+    if (pieces[k] >= w.n) ck_assert_uint_eq(w.calls, 1);
+    float *final = to_host(w.d, g, w.n);
+    ck_assert_int_eq(memcmp(final, w.seen, w.n * sizeof *final), 0);
+    size_t calls = w.calls;
+    tg_plan_watch(p, 0, NULL, NULL);
+    MUST(tg_plan_run(p));
+    ck_assert_uint_eq(w.calls, calls);
+    tg_plan_destroy(p);
+    void *used[] = {on, g, s, block};
+    for (size_t i = 0; i < 4; i++) w.d->backend->free(w.d, used[i]);
+    tg_device_close(w.d);
+    free(final);
+    free(w.seen);
+  }
+  network_free(&n);
+}
+END_TEST
+
 START_TEST(wrong_questions_are_answered) {
   network n = network_create(networks[0].build);
   tg_device *d = NULL;
@@ -203,6 +260,7 @@ int main(void) {
   tcase_add_loop_test(t, live_buffers_do_not_overlap, 0, NETWORKS);
   tcase_add_loop_test(t, sharing_memory_changes_nothing, 0, NETWORKS);
   tcase_add_loop_test(t, steps_repeat, 0, NETWORKS);
+  tcase_add_loop_test(t, gradients_are_final_when_they_are_said_to_be, 0, NETWORKS);
   tcase_add_test(t, memory_is_shared);
   tcase_add_test(t, outputs_live_to_the_end);
   tcase_add_test(t, bound_again);
