@@ -97,9 +97,10 @@ CLI_OBJECTS := $(filter $(BUILD)/src/cli/%,$(OBJECTS))
 SUPPORT := $(patsubst %.c,$(BUILD)/%.o,$(sort $(wildcard tests/support/*.c)))
 TESTS     := $(patsubst %.c,$(BUILD)/%,$(filter-out tests/mpi/% tests/support/%,$(sort $(wildcard tests/*/test_*.c))))
 MPI_TESTS := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard tests/mpi/test_*.c)))
-BENCHES   := $(patsubst %.c,$(BUILD)/%,$(sort $(wildcard bench/bench_*.c)))
+# bench_cuda_kernels calls kernels/ itself, so that it is built with CUDA only.
+BENCHES   := $(patsubst %.c,$(BUILD)/%,$(filter-out bench/bench_cuda_kernels.c,$(sort $(wildcard bench/bench_*.c))))
 
-.PHONY: all check-cuda registers emulated help demo check check-unit check-mpi check-scripts valgrind asan ubsan lint format bench \
+.PHONY: all check-cuda registers emulated help demo check check-unit check-mpi check-scripts valgrind asan ubsan lint format bench bench-cuda bench-cuda-emulated \
         install uninstall deps deps-test deps-lint info man clean
 .DEFAULT_GOAL := all
 
@@ -186,6 +187,17 @@ $(BUILD)/tests/%: $(BUILD)/tests/%.o $(SUPPORT) $(BUILD)/libtardigrad.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) -fopenmp $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(call pc_libs,check,CHECK,-lcheck -lsubunit) $(TG_LIBS) -lrt
 
+# The kernels' own benchmark: with CUDA, and over the emulated one.
+KERNEL_BENCH := bench/bench_cuda_kernels.c $(sort $(wildcard bench/cuda_rows_*.c))
+$(KERNEL_BENCH:%.c=$(BUILD)/%.o): MODULE_CFLAGS = $(CUDA_INCLUDES) -I.
+$(BUILD)/bench/bench_cuda_kernels: $(KERNEL_BENCH:%.c=$(BUILD)/%.o) $(filter %.cu.o,$(PLUGIN_OBJECTS)) $(BUILD)/libtardigrad.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -L$(firstword $(wildcard $(CUDA_HOME)/lib64 $(CUDA_HOME)/lib)) -lcudart_static -ldl -lrt -lpthread -lm
+$(BUILD)/emulated/bench/bench_cuda_kernels: $(KERNEL_BENCH:%.c=$(BUILD)/emulated/%.o) \
+    $(filter-out $(BUILD)/emulated/src/%,$(EMULATED_OBJECTS)) $(BUILD)/libtardigrad.a
+	$(call say,LINK,$@)
+	$(Q)$(CXX) $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ -lpthread -lrt -lm
+
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libtardigrad.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) -fopenmp $(CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $^ $(TG_LIBS)
@@ -239,6 +251,13 @@ format: ## lay out every source file
 
 bench: all $(BENCHES) ## measure; results and machine go to bench/results/
 	@bench/run.sh $(BUILD)
+
+bench-cuda: all $(BENCHES) $(if $(PLUGIN),$(BUILD)/bench/bench_cuda_kernels) ## on a GPU machine: measure beside PyTorch, in 8 minutes
+	@NVCC='$(NVCC)' bench/run_cuda.sh $(BUILD)
+
+# The same programs at tiny sizes over the emulated CUDA: whether they work; their numbers mean nothing.
+bench-cuda-emulated: all emulated $(BENCHES) $(BUILD)/emulated/bench/bench_cuda_kernels
+	@bench/run_cuda.sh $(BUILD) --emulated
 
 install: all ## into PREFIX (default /usr/local); DESTDIR honoured
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include/tardigrad \

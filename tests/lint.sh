@@ -6,7 +6,7 @@ bad=0
 complain() { echo "lint: $1" >&2; bad=1; }
 
 # 1. Layout.
-mapfile -t files < <(git ls-files -co --exclude-standard 'include/tardigrad/*.h' 'src/*.[ch]' 'kernels/*' 'tests/*.[ch]' 'tests/*.cc' 'bench/*.[ch]')
+mapfile -t files < <(git ls-files -co --exclude-standard 'include/tardigrad/*.h' 'src/*.[ch]' 'kernels/*.h' 'kernels/*.cu' 'kernels/*.cuh' 'tests/*.[ch]' 'tests/*.cc' 'bench/*.[ch]')
 if command -v clang-format >/dev/null; then
   clang-format --dry-run -Werror "${files[@]}" 2>/tmp/lint.$$ || { head -20 /tmp/lint.$$ >&2; complain "layout: run make format"; }
   rm -f /tmp/lint.$$

@@ -8,6 +8,8 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "tardigrad/ops.h"
 
@@ -183,13 +185,78 @@ static const char *pass_text(const tg_exec *e, tg_cuda_pass pass, char *text, si
   return text;
 }
 
-tg_status tg_cuda_convolution_prepare(const tg_exec *e, tg_cuda_convolution *c, tg_cuda_pass pass) {
+/* ---- choices are kept: cuDNN is asked once for each shape ---- */
+
+enum { KEY = 3 * TG_MAX_DIMS + 6 + 3 };
+
+struct tg_cuda_choice {
+  struct tg_cuda_choice *next;
+  int64_t key[KEY];
+  int algorithm;
+  cudnnMathType_t math;
+  size_t bytes;
+};
+
+/* Everything that the choice depends on, beside the device's own options. */
+static void key_of(const tg_exec *e, tg_cuda_pass pass, int64_t key[KEY]) {
+  const tg_conv_attr *a = e->node->attr;
+  const tg_shape *shape[] = {&e->x[0]->shape, &e->y->shape, &e->node->param[0]->shape};
+  int at = 0;
+  memset(key, 0, KEY * sizeof *key);
+  for (int i = 0; i < 3; i++, at += TG_MAX_DIMS)
+    memcpy(key + at, shape[i]->dim, (size_t)shape[i]->nd * sizeof *key);
+  for (int i = 0; i < shape[0]->nd - 2; i++) {
+    key[at + i] = a->stride[i];
+    key[at + 3 + i] = a->pad[i];
+  }
+  at += 6;
+  key[at++] = math_of(e);
+  key[at++] = pass;
+  key[at++] = a->transposed;
+}
+
+static tg_status keep_choice(const tg_exec *e, const tg_cuda_convolution *c, tg_cuda_pass pass,
+                             cudnnMathType_t math) {
+  tg_cuda_device *d = tg_cuda(e->device);
+  struct tg_cuda_choice *made = calloc(1, sizeof *made);
+  if (!made) TG_FAIL(TG_ERUNTIME, "no memory for the algorithm of %s", e->node->name);
+  key_of(e, pass, made->key);
+  made->algorithm = c->algorithm[pass];
+  made->math = math;
+  made->bytes = c->work_bytes[pass];
+  made->next = d->choices;
+  d->choices = made;
+  return TG_OK;
+}
+
+static tg_status take_choice(const tg_exec *e, tg_cuda_convolution *c, tg_cuda_pass pass,
+                             bool *found) {
+  int64_t key[KEY];
+  key_of(e, pass, key);
+  const struct tg_cuda_choice *made = tg_cuda(e->device)->choices;
+  while (made && memcmp(made->key, key, sizeof key) != 0) made = made->next;
+  *found = made;
+  if (!made) return TG_OK;
+  TG_CUDNN(e, cudnnSetConvolutionMathType(c->conv[pass], made->math));
+  c->algorithm[pass] = made->algorithm;
+  c->work_bytes[pass] = made->bytes;
+  return TG_OK;
+}
+
+void tg_cuda_choices_forget(tg_cuda_device *d) {
+  for (struct tg_cuda_choice *c = d->choices, *next; c; c = next) {
+    next = c->next;
+    free(c);
+  }
+  d->choices = NULL;
+}
+
+static tg_status choose(const tg_exec *e, tg_cuda_convolution *c, tg_cuda_pass pass) {
   cudnnHandle_t dnn = tg_cuda(e->device)->dnn;
   candidate candidates[MOST_ALGORITHMS + 1];
   char text[384];
   int count = 0;
   cudnnStatus_t status = CUDNN_STATUS_NOT_SUPPORTED;
-  TG_TRY(describe_pass(e, &c->conv[pass]));
   rank(dnn, c, pass, candidates, &count);
   candidates[count++] =
       (candidate){LAST_RESORT[pass], CUDNN_STATUS_SUCCESS, CUDNN_DETERMINISTIC, math_of(e)};
@@ -201,12 +268,19 @@ tg_status tg_cuda_convolution_prepare(const tg_exec *e, tg_cuda_convolution *c, 
     if (status != CUDNN_STATUS_SUCCESS || bytes > WORKSPACE_LIMIT) continue;
     c->algorithm[pass] = candidates[i].algorithm;
     c->work_bytes[pass] = bytes;
-    return TG_OK;
+    return keep_choice(e, c, pass, candidates[i].math);
   }
   TG_FAIL(TG_ERUNTIME, "%s: cuDNN has no%s algorithm within %zu MiB for the %s: %s", e->node->name,
           tg_cuda(e->device)->deterministic ? " deterministic" : "", WORKSPACE_LIMIT >> 20,
           pass_text(e, pass, text, sizeof text),
           status == CUDNN_STATUS_SUCCESS ? "all take more" : cudnnGetErrorString(status));
+}
+
+tg_status tg_cuda_convolution_prepare(const tg_exec *e, tg_cuda_convolution *c, tg_cuda_pass pass) {
+  bool found = false;
+  TG_TRY(describe_pass(e, &c->conv[pass]));
+  TG_TRY(take_choice(e, c, pass, &found));
+  return found ? TG_OK : choose(e, c, pass);
 }
 
 /* ---- calls ---- */

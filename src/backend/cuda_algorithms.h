@@ -25,7 +25,7 @@ typedef struct tg_cuda_convolution {
 TG_CHECKED tg_status tg_cuda_convolution_describe(const tg_exec *e, tg_dtype dtype,
                                                   tg_cuda_convolution *c);
 /* tg_cuda_convolution_prepare - chooses the pass's algorithm. Choices are cuDNN's heuristics and
- * not timings: the same shapes get the same one on every run and rank. */
+ * not timings: the same shapes get the same one on every run and rank; each is asked for once. */
 TG_CHECKED tg_status tg_cuda_convolution_prepare(const tg_exec *e, tg_cuda_convolution *c,
                                                  tg_cuda_pass pass);
 /* tg_cuda_convolution_scratch - bytes that run() takes for a prepared pass; 0 for another. */
@@ -36,6 +36,8 @@ TG_CHECKED tg_status tg_cuda_convolution_run(const tg_exec *e, const tg_cuda_con
                                              tg_cuda_pass pass, const void *first,
                                              const void *second, bool onto, void *out,
                                              void *scratch);
+/* tg_cuda_choices_forget - when the device is closed. */
+void tg_cuda_choices_forget(tg_cuda_device *d);
 /* Accepts a half prepared one. */
 void tg_cuda_convolution_destroy(tg_cuda_convolution *c);
 

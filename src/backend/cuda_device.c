@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda_algorithms.h"
 #include "backend/cuda_beside.h"
 #include "backend/cuda_data.h"
 #include "backend/cuda_plugin.h"
@@ -185,6 +186,7 @@ static void cuda_close(tg_device *d) {
   if (c->launch.stream) (void)cudaStreamSynchronize(c->launch.stream);
   tg_cuda_beside_close(c);
   if (c->staging) (void)cudaFree(c->staging);
+  tg_cuda_choices_forget(c);
   if (c->dnn) (void)cudnnDestroy(c->dnn);
   if (c->blas) (void)cublasDestroy(c->blas);
   if (c->blas_workspace) (void)cudaFree(c->blas_workspace);

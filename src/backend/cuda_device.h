@@ -24,6 +24,7 @@ typedef struct tg_cuda_device {
   double timeout_s;           /* of waits for the group */
   cublasHandle_t blas;
   cudnnHandle_t dnn;
+  struct tg_cuda_choice *choices; /* see cuda_algorithms.c */
   void *blas_workspace;
   void *staging; /* of write() */
   size_t staging_bytes;

@@ -73,10 +73,10 @@ static void check(tg_device *d, const variant *v) {
     free(g);
     for (int k = 0; k < G; k++) {
       float *back = to_host(d, on[k], N);
-      for (size_t j = 0; j < N; j++)
-        ck_assert_msg(memcmp(&back[j], &host[k][j], sizeof *back) == 0,
-                      "%s: vector %d, [%zu] is %.9g, must be %.9g", what, k, j, (double)back[j],
-                      (double)host[k][j]);
+      size_t j = 0;
+      while (j < N && memcmp(&back[j], &host[k][j], sizeof *back) == 0) j++;
+      ck_assert_msg(j == N, "%s: vector %d, [%zu] is %.9g, must be %.9g", what, k, j,
+                    (double)back[j % N], (double)host[k][j % N]);
       free(back);
     }
     /* A gradient is restored where the device overwrote it. */
