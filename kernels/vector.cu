@@ -1,9 +1,9 @@
 /* vector.cu - sums over flat vectors, in the order of src/backend/update.c, which they are compared
  * with to the bit.
  *
- *   square_sum  4 bytes and 2 double FLOPs per element. One block of TG_SUM_LANES * GROUP threads
- *               per part; the order of additions is that of the host: 16 chains per part, so the
- *               chains' length bounds the time (n / 4096 dependent additions), not the bandwidth.
+ *   square_sum  4 bytes and 2 double FLOPs per element. One block of TG_SUM_LANES threads per part;
+ *               the order of additions is that of the host: 16 chains per part, so the chains'
+ *               length bounds the time (n / 4096 dependent additions), not the bandwidth.
  */
 #include "kernels/device.cuh"
 #include "tardigrad/update.h"

@@ -1,11 +1,12 @@
 #!/bin/bash
-# run.sh BUILD KIND... - runs tests of the kinds unit, mpi, commands, scripts, cuda (on a GPU), emulated (the CUDA
-# backend over an emulated CUDA), valgrind; counts what passed, what
-# failed and what was skipped, and why. A test that exits with 77 was skipped: its last line says why.
+# run.sh BUILD KIND... - runs tests of the kinds unit, mpi, commands, scripts, cuda (on a GPU, then a
+# part of them under compute-sanitizer), emulated (the CUDA backend over an emulated CUDA), valgrind;
+# counts what passed, what failed and what was skipped, and why. A test that exits with 77 was skipped:
+# its last line says why.
 # REQUIRE="cuda slurm": a skip whose reason begins with one of these words is a failure.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-build=$1; shift
+build=$(realpath -m --relative-to=. "$1"); shift
 ran=0; failed=(); skipped=()
 export TARDIGRAD=$PWD/$build/tardigrad BUILD=$PWD/$build
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_mpi_yield_when_idle=1
@@ -30,6 +31,30 @@ one() { # NAME TIMEOUT COMMAND...
     *) failed+=("$name (exit $rc)"); printf 'FAIL  %s (exit %d)\n%s\n' "$name" $rc "$out" ;;
   esac
 }
+# Tests in which a line says DEVICE: yes. Sets `there`: how many of them found the device.
+on_device() { # KIND PLUGIN
+  local t run
+  there=$((${#skipped[@]} - ran))
+  for t in $(grep -l 'DEVICE: yes' tests/*/test_*.c tests/*/test_*.sh); do
+    run=$build/${t%.c}; [ "${t%.sh}" = "$t" ] || run=$t
+    one "$1 ${t%.c}" 900 env TARDIGRAD_TEST_DEVICE=cuda TARDIGRAD_CUDA_PLUGIN="$2" "$run"
+  done
+  there=$((there + ran - ${#skipped[@]}))
+}
+# The tests with our own kernels in them, in one process each, which takes ten to a hundred times as
+# long; those of cuDNN and cuBLAS are NVIDIA's to check.
+under_sanitizer() { # PLUGIN
+  local tool t why=
+  command -v compute-sanitizer >/dev/null || why="compute-sanitizer is not on the PATH"
+  [ "$there" -gt 0 ] || why="compute-sanitizer has no GPU to look at"
+  [ -z "$why" ] || { one "cuda compute-sanitizer" 10 sh -c "echo $why; exit 77"; return; }
+  for tool in memcheck racecheck; do
+    for t in backend/test_device_vectors ops/test_batch_norm ops/test_elementwise ops/test_loss ops/test_pool ops/test_shape; do
+      one "cuda $tool $t" 600 env CK_FORK=no TARDIGRAD_TEST_DEVICE=cuda TARDIGRAD_CUDA_PLUGIN="$1" \
+        compute-sanitizer --tool $tool --error-exitcode 9 "$build/tests/$t"
+    done
+  done
+}
 for kind in "$@"; do
   case $kind in
     unit) for t in tests/*/test_*.c; do
@@ -43,13 +68,11 @@ for kind in "$@"; do
     scripts) for t in tests/*/test_*.sh tests/*/test_*.py; do
                [ -e "$t" ] || continue
                one "$t" 900 "$t"; done ;;
-    cuda|emulated)
-      plugin=$PWD/$build/libtardigrad_cuda.so
-      [ "$kind" = cuda ] || plugin=$PWD/$build/libtardigrad_cuda_emulated.so
-      for t in $(grep -l 'DEVICE: yes' tests/*/test_*.c tests/*/test_*.sh); do
-        run=$build/${t%.c}; [ "${t%.sh}" = "$t" ] || run=$t
-        one "$kind ${t%.c}" 900 env TARDIGRAD_TEST_DEVICE=cuda TARDIGRAD_CUDA_PLUGIN="$plugin" "$run"
-      done ;;
+    # The emulated device is always there: a skip is a failure.
+    emulated) one "emulated CUDA itself" 300 "$build/tests/cuda/test_emulator"
+              REQUIRE="${REQUIRE:-} cuda" on_device emulated "$PWD/$build/libtardigrad_cuda_emulated.so" ;;
+    cuda) on_device cuda "$PWD/$build/libtardigrad_cuda.so"
+          under_sanitizer "$PWD/$build/libtardigrad_cuda.so" ;;
     valgrind) for t in tests/*/test_*.c; do
             case $t in tests/mpi/*|tests/support/*) continue ;; esac
             grep -q 'VALGRIND: no' "$t" && { echo "skip  ${t%.c} $(grep -o 'VALGRIND: no.*' "$t")"; continue; }

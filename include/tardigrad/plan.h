@@ -49,8 +49,11 @@ void tg_plan_watch(tg_plan *plan, size_t piece, tg_gradient_fn *fn, void *self);
 /* tg_plan_run - a whole step: forward and, in a plan for training, backward. Where the device can,
  * recorded once and played from then on, until something else is bound or placed. */
 TG_CHECKED tg_status tg_plan_run(tg_plan *plan);
-/* tg_plan_loss - result of the loss of that name. Synchronises. */
+/* tg_plan_loss - result of the loss of that name. Synchronises. tg_plan_loss_later - queues the
+ * copy: after the next sync *out is to be given to tg_plan_loss_check. */
 TG_CHECKED tg_status tg_plan_loss(tg_plan *plan, const char *loss, tg_loss_result *out);
+TG_CHECKED tg_status tg_plan_loss_later(tg_plan *plan, const char *loss, tg_loss_result *out);
+TG_CHECKED tg_status tg_plan_loss_check(const char *loss, const tg_loss_result *result);
 /* tg_plan_read - an output or loss input by name, plain float32, into host memory. Synchronises. */
 TG_CHECKED tg_status tg_plan_read(tg_plan *plan, const char *value, float *host);
 

@@ -17,6 +17,7 @@ typedef struct tg_compute {
   tg_device *device; /* whose memory g and every w are in; NULL: the host's */
   float *g;          /* [n] the gradient of the last call */
   float *s;          /* [ks] its batch statistics */
+  double square_sum; /* with `device`: of g, left by gradient(), in the order of tg_square_sum */
   void *self;
   float *sum; /* [n] device memory where the gradient's sum over a group of devices is left by
                  gradient(), which is collective then; NULL: there is no group */

@@ -62,9 +62,12 @@ tg_status tg_cuda_pin(tg_device *d, void *host, size_t bytes) {
           cudaGetErrorString(error));
 }
 
+/* A recorded step copies on the first stream's behalf. Memory that could not be pinned comes here
+ * too: its error must not be found by the next launch. */
 void tg_cuda_unpin(tg_device *d, void *host) {
+  (void)cudaStreamSynchronize(tg_cuda(d)->launch.stream);
   (void)cudaStreamSynchronize(tg_cuda(d)->beside);
-  (void)cudaHostUnregister(host);
+  if (cudaHostUnregister(host) != cudaSuccess) (void)cudaGetLastError();
 }
 
 tg_status tg_cuda_to_host_beside(tg_device *d, void *host, const void *src, size_t bytes) {

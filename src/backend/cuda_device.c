@@ -78,6 +78,10 @@ static tg_status cuda_to_host(tg_device *d, void *dst, const void *src, size_t b
   return cuda_sync(d);
 }
 
+static tg_status cuda_to_host_later(tg_device *d, void *dst, const void *src, size_t bytes) {
+  return move(d, dst, src, bytes, cudaMemcpyDeviceToHost);
+}
+
 static tg_status cuda_copy(tg_device *d, void *dst, const void *src, size_t bytes) {
   return move(d, dst, src, bytes, cudaMemcpyDeviceToDevice);
 }
@@ -136,13 +140,18 @@ static tg_status cuda_scale(tg_device *d, size_t n, float *x, float factor) {
                        "scaling a vector", NULL);
 }
 
-static tg_status cuda_square_sum(tg_device *d, size_t n, const float *x, double *out) {
+static tg_status cuda_square_sum_later(tg_device *d, size_t n, const float *x, double *out) {
   tg_cuda_device *c = tg_cuda(d);
   TG_TRY(tg_cuda_need_staging(c, (TG_SUM_PARTS + 1) * sizeof(double)));
   double *sum = c->staging;
   TG_TRY(tg_cuda_check((cudaError_t)tg_cuda_square_sum(&c->launch, n, x, sum + 1, sum),
                        "a sum of squares", NULL));
-  return cuda_to_host(d, out, sum, sizeof *out);
+  return cuda_to_host_later(d, out, sum, sizeof *out);
+}
+
+static tg_status cuda_square_sum(tg_device *d, size_t n, const float *x, double *out) {
+  TG_TRY(cuda_square_sum_later(d, n, x, out));
+  return cuda_sync(d);
 }
 
 /* ---- recorded steps ---- */
@@ -156,11 +165,14 @@ static tg_status cuda_record_begin(tg_device *d) {
 static tg_status cuda_record_end(tg_device *d, void **out) {
   cudaGraph_t graph = NULL;
   cudaGraphExec_t record = NULL;
-  TG_TRY(tg_cuda_join(d));
-  TG_CUDA(cudaStreamEndCapture(tg_cuda(d)->launch.stream, &graph));
-  tg_status status =
-      tg_cuda_check(cudaGraphInstantiate(&record, graph, 0), "cudaGraphInstantiate", NULL);
-  (void)cudaGraphDestroy(graph);
+  tg_status status = tg_cuda_join(d);
+  /* Whatever happened: a stream that goes on recording is of no use to anybody. */
+  cudaError_t ended = cudaStreamEndCapture(tg_cuda(d)->launch.stream, &graph);
+  tg_cuda(d)->forked = false;
+  if (status == TG_OK) status = tg_cuda_check(ended, "cudaStreamEndCapture", NULL);
+  if (status == TG_OK)
+    status = tg_cuda_check(cudaGraphInstantiate(&record, graph, 0), "cudaGraphInstantiate", NULL);
+  if (graph) (void)cudaGraphDestroy(graph);
   *out = record;
   return status;
 }
@@ -217,6 +229,8 @@ static tg_status open_libraries(tg_cuda_device *c) {
    * repeat. */
   TG_CUDA(cudaMalloc(&c->blas_workspace, BLAS_WORKSPACE));
   TG_CUBLAS(&e, cublasSetWorkspace(c->blas, c->blas_workspace, BLAS_WORKSPACE));
+  /* Parts of a product that is split are added in float32, and its bf16 result is rounded once. */
+  TG_CUBLAS(&e, cublasSetMathMode(c->blas, CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION));
   TG_CUDNN(&e, cudnnCreate(&c->dnn));
   TG_CUDNN(&e, cudnnSetStream(c->dnn, c->launch.stream));
   return TG_OK;
@@ -307,6 +321,8 @@ const tg_backend tg_cuda_row = {.name = "cuda",
                                 .update = tg_cuda_apply,
                                 .scale = cuda_scale,
                                 .square_sum = cuda_square_sum,
+                                .to_host_later = cuda_to_host_later,
+                                .square_sum_later = cuda_square_sum_later,
                                 .kernel = kernels,
                                 .identity = cuda_identity,
                                 .describe = cuda_describe,

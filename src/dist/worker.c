@@ -6,10 +6,8 @@
 #include "tardigrad/optim.h"
 
 /* Sum of squares of the gradient. */
-static tg_status measure(const tg_compute *c, double *out) {
-  if (c->device) return c->device->backend->square_sum(c->device, c->n, c->g, out);
-  *out = tg_square_sum(c->n, c->g);
-  return TG_OK;
+static double measure(const tg_compute *c) {
+  return c->device ? c->square_sum : tg_square_sum(c->n, c->g);
 }
 
 static tg_status shrink(const tg_compute *c, float factor) {
@@ -18,8 +16,9 @@ static tg_status shrink(const tg_compute *c, float factor) {
   return TG_OK;
 }
 
-static tg_status spoil(const tg_compute *c) {
+static tg_status spoil(tg_compute *c) {
   const float nan = NAN;
+  c->square_sum = NAN;
   if (c->device) return c->device->backend->to_device(c->device, c->g, &nan, sizeof nan);
   c->g[0] = nan;
   return TG_OK;
@@ -32,8 +31,7 @@ static tg_status answer_weights(tg_compute *c, const tg_worker_options *o, const
   TG_TRY(c->gradient(c, out->worker, out->step, w, &out->loss_sum, &out->correct));
   if (o->chaos_nan_at > 0 && out->step + 1 == o->chaos_nan_at) TG_TRY(spoil(c));
   /* Squares of floats cannot overflow a double: the sum is finite where every element is. */
-  TG_TRY(measure(c, &out->gradient_norm));
-  out->gradient_norm = sqrt(out->gradient_norm);
+  out->gradient_norm = sqrt(measure(c));
   if (!isfinite(out->gradient_norm) || !isfinite(out->loss_sum) ||
       !isfinite(tg_square_sum(c->ks, c->s))) {
     out->flags |= TG_FLAG_NONFINITE;

@@ -1,6 +1,7 @@
 /* plan.c - a graph prepared for one device, and its forward and backward walk. */
 #include "tardigrad/plan.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -285,11 +286,15 @@ static tg_status one_by_one(tg_plan *p) {
 static tg_status record(tg_plan *p) {
   const tg_backend *backend = p->device->backend;
   void *made = NULL;
+  char why[1024] = ""; /* what failed first; the end of a recording says only that something did */
   TG_TRY(backend->record_begin(p->device));
   tg_status status = one_by_one(p);
+  if (status != TG_OK) snprintf(why, sizeof why, "%s", tg_status_message());
   tg_status ended = backend->record_end(p->device, &made);
   if (status == TG_OK && ended == TG_OK) p->record = made;
-  return status != TG_OK ? status : ended;
+  if (status == TG_OK) return ended;
+  if (made) backend->forget(p->device, made);
+  return tg_status_set(status, "%s", why);
 }
 
 /* The first step is not recorded: libraries set themselves up in it. */
@@ -304,15 +309,26 @@ tg_status tg_plan_run(tg_plan *p) {
   return backend->play(p->device, p->record);
 }
 
-tg_status tg_plan_loss(tg_plan *p, const char *loss, tg_loss_result *out) {
+tg_status tg_plan_loss_later(tg_plan *p, const char *loss, tg_loss_result *out) {
+  const tg_backend *backend = p->device->backend;
   int i = 0;
   TG_TRY(find(p, loss, &i));
   if (!p->exec[i].result) TG_FAIL(TG_ERUNTIME, "value %s is not a loss", loss);
-  TG_TRY(p->device->backend->to_host(p->device, out, p->exec[i].result, sizeof *out));
-  /* How a device says what the CPU's kernel finds before it starts. */
-  if (out->counted == UINT64_MAX)
-    TG_FAIL(TG_EDATA, "%s: a label is not less than the number of classes", p->exec[i].node->name);
-  return TG_OK;
+  if (!backend->to_host_later)
+    return backend->to_host(p->device, out, p->exec[i].result, sizeof *out);
+  return backend->to_host_later(p->device, out, p->exec[i].result, sizeof *out);
+}
+
+/* How a device says what the CPU's kernel finds before it starts. */
+tg_status tg_plan_loss_check(const char *loss, const tg_loss_result *result) {
+  if (result->counted != UINT64_MAX) return TG_OK;
+  TG_FAIL(TG_EDATA, "%s: a label is not less than the number of classes", loss);
+}
+
+tg_status tg_plan_loss(tg_plan *p, const char *loss, tg_loss_result *out) {
+  TG_TRY(tg_plan_loss_later(p, loss, out));
+  TG_TRY(p->device->backend->sync(p->device));
+  return tg_plan_loss_check(loss, out);
 }
 
 tg_status tg_plan_read(tg_plan *p, const char *value, float *host) {

@@ -55,10 +55,13 @@ tg_status tg_job_meet(tg_job *job) {
   find_sharing(all, world->size, sharing, sizeof sharing);
   if (sharing[0]) tg_info("%s: their kernels take turns", sharing);
   if (!sync || world->size == 1) goto done;
-  job->group = !sharing[0] && !any_without(all, world->size);
-  tg_info("gradients are summed by %s", job->group   ? "NCCL"
-                                        : sharing[0] ? "MPI: NCCL wants a GPU for each worker"
-                                                     : "MPI");
+  bool possible = !sharing[0] && !any_without(all, world->size);
+  job->group = possible && !(job->config->sync_clip_norm > 0);
+  tg_info("gradients are summed by %s",
+          job->group   ? "NCCL"
+          : possible   ? "MPI: sync.clip_norm shortens them before, NCCL sums them at once"
+          : sharing[0] ? "MPI: NCCL wants a GPU for each worker"
+                       : "MPI");
   if (!job->group || !job->net) goto done;
   TG_DO(tg_net_join(job->net, &all[1].id, world->rank - 1, world->size - 1,
                     job->config->run_timeout_s));

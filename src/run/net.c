@@ -9,33 +9,6 @@
 #include "run/net_private.h"
 #include "tardigrad/log.h"
 
-enum { GROUP_PIECE = 4 << 20 }; /* floats that are summed at once: fewer, and NCCL's start costs */
-
-/* A graph planned for one use: training, or evaluation. */
-typedef struct tg_pass {
-  tg_graph *graph;
-  tg_plan *plan;
-  uint32_t batch;
-} tg_pass;
-
-struct tg_net {
-  tg_net_options options;
-  tg_device *device;
-  tg_pass train, eval;
-  void *block;            /* device memory of both plans */
-  float *w, *g, *b, *s;   /* device memory, where it is not the host's */
-  float *host_g, *host_s; /* what messages carry */
-  float *sum;             /* device memory: of a group's gradients */
-  bool pinned;            /* compute.g is: gradients leave while the backward pass goes on */
-  float *x;               /* one host batch */
-  int32_t *y;
-  tg_dataset *train_set, *eval_set;
-  tg_loader *loader;
-  void *train_images, *eval_images; /* the sets on a device that can hold them */
-  tg_cut *cut;                      /* one batch of them */
-  tg_compute compute;
-};
-
 /* ---- net ---- */
 
 static tg_status make_pass(tg_net *net, const tg_config *c, const tg_dataset_source *source,
@@ -97,7 +70,7 @@ static size_t batch_floats(const tg_net *net) {
   return tg_shape_count(&tg_graph_value(pass->graph, "x")->shape);
 }
 
-static tg_status device_vector(tg_net *net, size_t count, float **out) {
+tg_status tg_net_vector(tg_net *net, size_t count, float **out) {
   return net->device->backend->alloc(net->device, (count ? count : 1) * sizeof(float),
                                      (void **)out);
 }
@@ -106,19 +79,19 @@ static tg_status allocate(tg_net *net) {
   const tg_graph *g = any_graph(net);
   TG_TRY(net->device->backend->alloc(net->device, block_bytes(net) + 1, &net->block));
   if (!net->device->backend->host_memory) {
-    TG_TRY(device_vector(net, g->n, &net->w));
-    TG_TRY(device_vector(net, g->k, &net->b));
-    TG_TRY(device_vector(net, g->n, &net->g));
-    TG_TRY(device_vector(net, g->ks, &net->s));
+    TG_TRY(tg_net_vector(net, g->n, &net->w));
+    TG_TRY(tg_net_vector(net, g->k, &net->b));
+    TG_TRY(tg_net_vector(net, g->n, &net->g));
+    TG_TRY(tg_net_vector(net, g->ks, &net->s));
   }
   uint32_t most = net->train.batch > net->eval.batch ? net->train.batch : net->eval.batch;
   net->x = tg_alloc_aligned(batch_floats(net) * sizeof(float));
   net->y = tg_alloc_aligned(most * sizeof(int32_t));
   if (net->options.train) {
     net->host_g = tg_alloc_aligned(g->n * sizeof(float));
-    net->host_s = tg_alloc_aligned(g->ks * sizeof(float));
+    net->told = tg_alloc_aligned(sizeof *net->told + g->ks * sizeof(float));
   }
-  if (!net->x || !net->y || (net->options.train && (!net->host_g || !net->host_s)))
+  if (!net->x || !net->y || (net->options.train && (!net->host_g || !net->told)))
     TG_FAIL(TG_ERUNTIME, "no memory for gradients of %zu parameters", g->n);
   if (net->train.plan) tg_plan_place(net->train.plan, net->block);
   if (net->eval.plan) tg_plan_place(net->eval.plan, net->block);
@@ -146,7 +119,7 @@ static tg_status bind_weights(tg_net *net, const tg_pass *pass, const float *w, 
   const tg_backend *backend = net->device->backend;
   const tg_graph *g = pass->graph;
   if (backend->host_memory) {
-    tg_plan_bind(pass->plan, w, net->compute.g, b, net->host_s);
+    tg_plan_bind(pass->plan, w, net->compute.g, b, net->told ? net->told->s : NULL);
     return TG_OK;
   }
   /* Copied, because a recorded step holds one address. */
@@ -165,10 +138,32 @@ static tg_status feed(tg_net *net, const tg_pass *pass) {
   return tg_plan_write(pass->plan, "y", net->y, pass->batch * sizeof(int32_t));
 }
 
+static tg_status to_host(tg_net *net, void *dst, const void *src, size_t bytes) {
+  const tg_backend *backend = net->device->backend;
+  if (backend->to_host_later) return backend->to_host_later(net->device, dst, src, bytes);
+  return backend->to_host(net->device, dst, src, bytes);
+}
+
+/* Everything that the host is told of a step is queued, then waited for once. */
+static tg_status tell(tg_net *net) {
+  const tg_backend *backend = net->device->backend;
+  tg_compute *c = &net->compute;
+  TG_TRY(tg_plan_loss_later(net->train.plan, "loss", &net->told->loss));
+  if (!backend->host_memory && !c->device && !net->pinned)
+    TG_TRY(to_host(net, c->g, net->g, c->n * sizeof(float)));
+  if (!backend->host_memory && c->ks) TG_TRY(to_host(net, c->s, net->s, c->ks * sizeof(float)));
+  if (c->device && backend->square_sum_later)
+    TG_TRY(backend->square_sum_later(net->device, c->n, net->g, &net->told->square_sum));
+  else if (c->device)
+    TG_TRY(backend->square_sum(net->device, c->n, net->g, &net->told->square_sum));
+  TG_TRY(backend->sync(net->device));
+  c->square_sum = net->told->square_sum;
+  return tg_plan_loss_check("loss", &net->told->loss);
+}
+
 static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const float *w,
                           double *loss_sum, uint64_t *correct) {
   tg_net *net = c->self;
-  const tg_backend *backend = net->device->backend;
   const tg_pass *pass = &net->train;
   TG_TRY(bind_weights(net, pass, w, NULL));
   if (net->train_images) {
@@ -179,86 +174,9 @@ static tg_status gradient(tg_compute *c, uint32_t worker, uint64_t step, const f
     TG_TRY(feed(net, pass));
   }
   TG_TRY(tg_plan_run(pass->plan));
-  tg_loss_result loss;
-  TG_TRY(tg_plan_loss(pass->plan, "loss", &loss));
-  if (!backend->host_memory && !c->device && !net->pinned)
-    TG_TRY(backend->to_host(net->device, c->g, net->g, c->n * sizeof(float)));
-  if (!backend->host_memory && c->ks)
-    TG_TRY(backend->to_host(net->device, c->s, net->s, c->ks * sizeof(float)));
-  *loss_sum = loss.sum;
-  *correct = loss.correct;
-  return TG_OK;
-}
-
-/* ---- gradients leave while the backward pass goes on ---- */
-
-static tg_status fetch_piece(void *self, tg_span span) {
-  tg_net *net = self;
-  return net->device->backend->to_host_beside(
-      net->device, net->compute.g + span.lo, net->g + span.lo, (span.hi - span.lo) * sizeof(float));
-}
-
-static tg_status sum_piece(void *self, tg_span span) {
-  tg_net *net = self;
-  return net->device->backend->group_sum(net->device, span.hi - span.lo, net->g + span.lo,
-                                         net->sum + span.lo);
-}
-
-static void let_go(tg_net *net) {
-  if (net->pinned) net->device->backend->unpin(net->device, net->compute.g);
-  net->pinned = false;
-}
-
-/* Memory that cannot be pinned is copied to all the same, but then nothing goes on meanwhile. */
-static void pin_gradient(tg_net *net) {
-  tg_device *d = net->device;
-  if (!d->backend->pin || net->compute.device) return;
-  net->pinned = d->backend->pin(d, net->compute.g, net->compute.n * sizeof(float)) == TG_OK;
-  if (!net->pinned) tg_warn("gradients are copied slowly: %s", tg_status_message());
-  tg_plan_watch(net->train.plan, net->options.piece, net->pinned ? fetch_piece : NULL, net);
-}
-
-static tg_status place_gradient(tg_compute *c, float *g) {
-  tg_net *net = c->self;
-  let_go(net);
-  free(net->host_g);
-  net->host_g = NULL;
-  c->g = g;
-  if (g) pin_gradient(net);
-  return TG_OK;
-}
-
-static void pin_weights(tg_compute *c, const float *w) {
-  tg_device *d = ((tg_net *)c->self)->device;
-  if (d->backend->pin && d->backend->pin(d, (float *)w, c->n * sizeof *w) != TG_OK)
-    tg_warn("weights are copied slowly: %s", tg_status_message());
-}
-
-static void unpin_weights(tg_compute *c, const float *w) {
-  tg_device *d = ((tg_net *)c->self)->device;
-  if (d->backend->unpin) d->backend->unpin(d, (float *)w);
-}
-
-/* ---- groups ---- */
-
-tg_status tg_net_member(tg_net *net, bool first, char *identity, size_t size, tg_group_id *id) {
-  const tg_backend *backend = net->device->backend;
-  bool knows = backend->group_id && backend->identity;
-  snprintf(identity, size, "%s", knows ? backend->identity(net->device) : "");
-  return knows && first ? backend->group_id(net->device, id) : TG_OK;
-}
-
-tg_status tg_net_join(tg_net *net, const tg_group_id *id, int member, int members,
-                      double timeout_s) {
-  tg_compute *c = &net->compute;
-  TG_TRY(net->device->backend->group_join(net->device, id, member, members, timeout_s));
-  TG_TRY(device_vector(net, c->n, &net->sum));
-  let_go(net);
-  c->device = net->device;
-  c->g = net->g;
-  c->sum = net->sum;
-  c->place_gradient = NULL;
-  tg_plan_watch(net->train.plan, GROUP_PIECE, sum_piece, net);
+  TG_TRY(tell(net));
+  *loss_sum = net->told->loss.sum;
+  *correct = net->told->loss.correct;
   return TG_OK;
 }
 
@@ -304,7 +222,8 @@ static tg_status evaluate(tg_compute *c, const float *w, const float *b, double 
 void tg_net_destroy(tg_net *net) {
   if (!net) return;
   if (net->device) {
-    let_go(net);
+    tg_net_let_go(net);
+    if (net->told_pinned) net->device->backend->unpin(net->device, net->told);
     tg_plan_destroy(net->train.plan);
     tg_plan_destroy(net->eval.plan);
     if (net->train_images) net->device->backend->images_close(net->device, net->train_images);
@@ -320,7 +239,7 @@ void tg_net_destroy(tg_net *net) {
   tg_dataset_close(net->train_set);
   tg_dataset_close(net->eval_set);
   free(net->host_g);
-  free(net->host_s);
+  free(net->told);
   free(net->cut);
   free(net->x);
   free(net->y);
@@ -344,14 +263,17 @@ tg_status tg_net_create(const tg_config *c, const tg_net_options *options, tg_ne
                               .batch = options->batch,
                               .device = on_device ? net->device : NULL,
                               .g = on_device ? net->g : net->host_g,
-                              .s = net->host_s,
+                              .s = net->told ? net->told->s : NULL,
                               .self = net,
-                              .place_gradient = on_device ? NULL : place_gradient,
-                              .pin = on_device ? NULL : pin_weights,
-                              .unpin = on_device ? NULL : unpin_weights,
+                              .place_gradient = on_device ? NULL : tg_net_place_gradient,
+                              .pin = on_device ? NULL : tg_net_pin_weights,
+                              .unpin = on_device ? NULL : tg_net_unpin_weights,
                               .gradient = gradient,
                               .evaluate = evaluate};
-  if (options->train && !net->device->backend->host_memory) pin_gradient(net);
+  if (options->train && !net->device->backend->host_memory) {
+    tg_net_pin_gradient(net);
+    tg_net_pin_told(net);
+  }
   *out = net;
   return TG_OK;
 done:

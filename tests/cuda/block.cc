@@ -3,6 +3,7 @@
  * that are complete go on. */
 #include "emulator.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <numeric>
@@ -150,9 +151,9 @@ void warp_exchange(int warp, const thread &like) {
     if (there >> lane & 1) threads[first + lane].state = READY;
 }
 
-bool release_warps() {
+bool release_warps(int first, int last) {
   bool any = false;
-  for (int t = 0; t < thread_count; t++) {
+  for (int t = first; t < last; t++) {
     if (threads[t].state != IN_WARP || !warp_complete(t / 32, threads[t])) continue;
     thread like = threads[t];
     warp_exchange(t / 32, like);
@@ -181,19 +182,52 @@ bool release_warps() {
 
 /* ---- grids ---- */
 
-void run_block(shuffler &order_of, std::vector<int> &order) {
-  for (int t = 0; t < thread_count; t++) threads[t].state = READY;
+void expect_all_ended() {
+  for (int t = 0; t < thread_count; t++)
+    if (threads[t].state != ENDED) die_of_deadlock();
+}
+
+/* All threads keep pace with each other: none is more than one wait ahead. */
+void run_evenly(shuffler &random, std::vector<int> &order) {
   for (;;) {
-    order_of.shuffle(order);
+    random.shuffle(order);
     for (int t : order)
       if (threads[t].state == READY) thread_run(t);
-    bool released = release_warps();
-    released = release_barrier() || released;
-    if (released) continue;
-    for (int t = 0; t < thread_count; t++)
-      if (threads[t].state != ENDED) die_of_deadlock();
-    return;
+    bool released = release_warps(0, thread_count);
+    if (!release_barrier() && !released) return expect_all_ended();
   }
+}
+
+bool run_warp(int warp, shuffler &random) {
+  int first = warp * 32, last = std::min(first + 32, thread_count);
+  std::vector<int> order;
+  for (int t = first; t < last; t++)
+    if (threads[t].state == READY) order.push_back(t);
+  random.shuffle(order);
+  for (int t : order) thread_run(t);
+  release_warps(first, last);
+  return !order.empty();
+}
+
+/* Some warps get as far ahead of the others as the barriers allow: one runs only when those before
+ * it in the order all wait. Finds values that are used again too early. */
+void run_unevenly(shuffler &random) {
+  std::vector<int> warps(size_t(thread_count + 31) / 32);
+  std::iota(warps.begin(), warps.end(), 0);
+  random.shuffle(warps);
+  for (;;) {
+    auto runs = [&](int warp) { return run_warp(warp, random); };
+    if (std::any_of(warps.begin(), warps.end(), runs)) continue;
+    if (!release_barrier()) return expect_all_ended();
+  }
+}
+
+void run_block(shuffler &random, std::vector<int> &order) {
+  for (int t = 0; t < thread_count; t++) threads[t].state = READY;
+  if (random.natural() || random.below(2))
+    run_evenly(random, order);
+  else
+    run_unevenly(random);
 }
 
 /* Runs the blocks in the order first, first + step, ...: any order has its turn, none is stored. */
@@ -207,11 +241,11 @@ void run_grid(const kernel_launch &launch, const std::function<void()> &thread_b
   blockDim = launch.block;
   thread_count = int(launch.block.x * launch.block.y * launch.block.z);
   uint64_t x = launch.grid.x, y = launch.grid.y, blocks = x * y * launch.grid.z;
-  shuffler order_of;
+  shuffler random;
   uint64_t first = 0, step = 1;
-  if (!order_of.natural()) {
-    first = order_of.below(blocks);
-    do step = 1 + order_of.below(blocks);
+  if (!random.natural()) {
+    first = random.below(blocks);
+    do step = 1 + random.below(blocks);
     while (std::gcd(step, blocks) != 1);
   }
   std::vector<int> order(static_cast<size_t>(thread_count));
@@ -219,7 +253,7 @@ void run_grid(const kernel_launch &launch, const std::function<void()> &thread_b
   uint64_t block = first;
   for (uint64_t i = 0; i < blocks; i++, block = (block + step) % blocks) {
     blockIdx = uint3{unsigned(block % x), unsigned(block / x % y), unsigned(block / x / y)};
-    run_block(order_of, order);
+    run_block(random, order);
   }
   current = -1;
   in_kernel = false;

@@ -127,6 +127,29 @@ __global__ void race(int *out) {
   part[threadIdx.x] = -1;
 }
 
+/* Wrong: the first thread may still read when the others write again. */
+__global__ void used_again(int *sums) {
+  __shared__ int part[4];
+  for (int round = 0; round < 2; round++) {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = round;
+    __syncthreads();
+    if (threadIdx.x == 0) sums[2 * blockIdx.x + round] = part[0] + part[1] + part[2] + part[3];
+  }
+}
+
+void test_uneven_warps() {
+  for (int seed = 0; seed < SEEDS; seed++) {
+    set_seed(seed);
+    on_device<int> sums(64);
+    TG_LAUNCH(used_again, 32, 128, 0, sums.get());
+    int wrong = 0;
+    for (int i = 0; i < 64; i++) wrong += sums.values()[size_t(i)] != 4 * (i % 2);
+    CHECK((wrong > 0) == (seed > 0));
+  }
+  set_seed(0);
+}
+
 void test_orders() {
   std::vector<std::vector<int>> seen;
   for (int seed = 0; seed < SEEDS; seed++) {
@@ -216,6 +239,7 @@ void test_kernels() {
   }
   set_seed(0);
   test_orders();
+  test_uneven_warps();
   test_deadlocks();
   test_launch_errors();
   test_arguments();

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "../support/ref_ops.h"
 #include "graph/plan_private.h"
@@ -21,6 +23,8 @@
 /* What a library function says if it fails. */
 #define MUST(expression)                                                                           \
   ck_assert_msg((expression) == TG_OK, "%s: %s", #expression, tg_status_message())
+
+enum { SKIPPED = 77 }; /* exit code of a test that cannot run here */
 
 /* ---- numbers ---- */
 
@@ -142,19 +146,39 @@ static inline ref_tensor ref_of(const tg_shape *shape, const float *v) {
   return t;
 }
 
-/* Exit code 77: skipped, the last line says why. */
-static inline int run_suite(Suite *suite) {
-  tg_device *d;
-  if (tg_device_open(tested_device(), &d) != TG_OK) {
-    printf("%s: %s\n", tested_device(), tg_status_message());
-    return 77;
-  }
+/* Whether it is there. What fails in another way than by its absence, the tests run into. */
+static inline bool device_is_there(void) {
+  tg_device *d = NULL;
+  tg_status status = tg_device_open(tested_device(), &d);
+  if (status == TG_EUNAVAILABLE) printf("%s: %s\n", tested_device(), tg_status_message());
   tg_device_close(d);
+  return status != TG_EUNAVAILABLE;
+}
+
+/* The same, asked by a child: CUDA is lost to the children of a process that has used it, and Check
+ * runs every test in one. */
+static inline bool child_finds_device(void) {
+  int status = 0;
+  fflush(NULL);
+  pid_t child = fork();
+  if (child == 0) {
+    bool there = device_is_there();
+    fflush(NULL);
+    _exit(there ? 0 : SKIPPED);
+  }
+  return waitpid(child, &status, 0) != child || !WIFEXITED(status) ||
+         WEXITSTATUS(status) != SKIPPED;
+}
+
+/* Exit code SKIPPED: the last line says why. */
+static inline int run_suite(Suite *suite) {
   SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
+  bool forks = srunner_fork_status(runner) == CK_FORK;
+  bool there = forks ? child_finds_device() : device_is_there();
+  if (there) srunner_run_all(runner, CK_ENV);
   int failed = srunner_ntests_failed(runner);
   srunner_free(runner);
-  return failed != 0;
+  return !there ? SKIPPED : failed != 0;
 }
 
 #endif

@@ -19,7 +19,7 @@
  *
  * Environment (TARDIGRAD_EMULATOR_...; the default in brackets):
  *   SEED=N     shuffles the order of blocks, of the threads of a block, and of the nodes of a graph
- *              that do not depend on each other [0: natural orders]
+ *              that do not depend on each other, and lets warps run ahead [0: natural orders]
  *   LAZY=1     runs the work of a stream as late as CUDA allows, when somebody waits for it: finds
  *              host code that does not wait [0: at once]
  *   DEVICES=N  how many devices there are [1]

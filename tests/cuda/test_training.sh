@@ -1,0 +1,116 @@
+#!/bin/bash
+# DEVICE: yes. The program on a device: every rule twice, updates there and on the host, over MPI and
+# replayed, stopped and resumed: the same weights to the bit. What it says where there is no GPU.
+set -u
+. "$(dirname "$0")/../support/shell.sh"
+device=${TARDIGRAD_TEST_DEVICE:-fake}
+cat > mlp.yaml <<Y
+run: {threads: 1}
+data: {name: synthetic, train_limit: 384, test_limit: 100, augment: crop_flip}
+model: {name: mlp, hidden: [17]}
+train: {batch: 32, epochs: 2, eval_batch: 64}
+optimizer: {name: momentum, lr: 0.01, weight_decay: 1e-4}
+transport: {name: sim}
+sim: {workers: 3, order: lognormal}
+checkpoint: {every: 0.5, keep: 3}
+Y
+train() { timeout 300 "$TARDIGRAD" -q train mlp.yaml device.name="$device" "$@"; }
+# same A B WHAT - two finished runs have the same weights.
+same() {
+  local a b; a=$(hash "runs/$1"); b=$(hash "runs/$2")
+  [ -n "$a" ] || fail "$3: runs/$1 did not end"
+  [ "$a" = "$b" ] || fail "$3: weights $a and $b"
+}
+
+# No device: one line that says why, and exit 69. auto goes on without it, and says why too.
+# refused WHY VARIABLE=VALUE...
+refused() {
+  local why=$1 out rc; shift
+  out=$(env "$@" "$TARDIGRAD" -q train mlp.yaml device.name=cuda run.name=refused 2>&1); rc=$?
+  [ $rc = 69 ] || fail "$*: exit $rc, expected 69: $out"
+  [ "$(wc -l <<<"$out")" = 1 ] || fail "$*: more than one line: $out"
+  grep -q "device cuda: .*$why" <<<"$out" || fail "$*: '$out' does not say '$why'"
+  out=$(env "$@" "$TARDIGRAD" train mlp.yaml device.name=auto run.name=auto train.epochs=0 2>&1) || fail "auto, $*: $out"
+  grep -q "computing on cpu.*auto: device cuda: .*$why" <<<"$out" || fail "auto, $*: '$out' does not say '$why'"
+}
+refused nonexistent TARDIGRAD_CUDA_PLUGIN=/nonexistent/libtardigrad_cuda.so
+[ ! -e "${BUILD:-none}/libtardigrad_cuda_emulated.so" ] ||
+  refused 'no CUDA-capable device' TARDIGRAD_CUDA_PLUGIN="$BUILD/libtardigrad_cuda_emulated.so" TARDIGRAD_EMULATOR_DEVICES=0
+out=$(train run.name=probe train.epochs=0 2>&1); rc=$?
+[ $rc != 69 ] || skip "cuda: $(tail -n 1 <<<"$out")"
+[ $rc = 0 ] || fail "device $device: exit $rc: $out"
+
+# Runs repeat; and updates on the host are those on the device.
+for rule in sgd ssgd asgd dc-asgd-c dc-asgd-a; do
+  for run in once again host; do
+    where=auto; [ $run != host ] || where=cpu
+    train sync.rule=$rule run.name=$rule-$run server.device=$where || fail "$rule, $run"
+  done
+  same $rule-once $rule-again "$rule, two runs"
+  same $rule-once $rule-host "$rule, updates on the host"
+done
+[ "$(hash runs/asgd-once)" != "$(hash runs/dc-asgd-a-once)" ] || fail "dc-asgd-a corrects nothing"
+# Gradients of the cpu, updates on the device.
+for where in cpu "$device"; do
+  train sync.rule=dc-asgd-a device.name=cpu server.device="$where" run.name=updates-"$where" || fail "updates on $where"
+done
+same updates-cpu updates-"$device" "updates on the device alone"
+for run in once again; do
+  train sync.rule=dc-asgd-a device.precision=bf16 run.name=bf16-$run || fail "bf16, $run"
+  train sync.rule=asgd model.name=resnet20 data.train_limit=64 data.test_limit=16 train.batch=8 sim.workers=2 \
+    train.epochs=1 run.name=resnet20-$run || fail "resnet20, $run"
+done
+same bf16-once bf16-again "bf16, two runs"
+same resnet20-once resnet20-again "resnet20, two runs"
+timeout 100 "$TARDIGRAD" -q eval runs/sgd-once >eval.txt || fail "eval"
+
+# Over MPI, workers share the device: an asynchronous run replays to the bit, a synchronous one of
+# two workers is the simulated one (a sum of two is the same in either order).
+mpi() { timeout 300 mpirun -n 3 "$TARDIGRAD" -q train mlp.yaml device.name="$device" transport.name=mpi "$@"; }
+for rule in asgd dc-asgd-a; do
+  mpi sync.rule=$rule run.name=mpi-$rule || fail "mpi, $rule"
+  timeout 300 "$TARDIGRAD" -q replay runs/mpi-$rule || fail "mpi, $rule: replay"
+done
+mpi sync.rule=dc-asgd-a server.device="$device" run.name=mpi-server || fail "mpi, the server on the device"
+timeout 300 "$TARDIGRAD" -q replay runs/mpi-server || fail "mpi, the server on the device: replay"
+mpi sync.rule=ssgd run.name=mpi-ssgd || fail "mpi, ssgd"
+train sync.rule=ssgd sim.workers=2 run.name=sim-ssgd || fail "sim, ssgd"
+same mpi-ssgd sim-ssgd "ssgd over mpi and in the simulator"
+
+# Stopped by SIGTERM and resumed: nobody could tell.
+for rule in sgd dc-asgd-a; do
+  train sync.rule=$rule train.epochs=40 run.name=$rule-whole || fail "$rule, whole"
+  "$TARDIGRAD" -q train mlp.yaml device.name="$device" sync.rule=$rule train.epochs=40 run.name=$rule-stopped & pid=$!
+  for ((nap = 0; nap < 600; nap++)); do
+    compgen -G "runs/$rule-stopped/checkpoints/[1-9]*" >/dev/null && break
+    sleep 0.05
+  done
+  kill -TERM $pid 2>/dev/null; wait $pid; rc=$?
+  [ $rc = 75 ] || fail "$rule: SIGTERM: exit $rc, expected 75"
+  train sync.rule=$rule train.epochs=40 run.name=$rule-stopped resume=auto || fail "$rule: resuming"
+  same $rule-whole $rule-stopped "$rule, stopped and resumed"
+done
+
+# Synchronous workers with a GPU each sum their gradients themselves, but for those that are clipped.
+case $device:${TARDIGRAD_CUDA_PLUGIN:-} in
+  cuda:*emulated.so) export TARDIGRAD_EMULATOR_DEVICES=2; gpus=2 ;;
+  cuda:*) gpus=$(nvidia-smi -L 2>/dev/null | grep -c ^GPU) ;;
+  *) gpus=0 ;;
+esac
+[ "$gpus" -ge 2 ] || { echo "NCCL wants two GPUs: not tested"; exit 0; }
+# summed NAME BY KEYS...
+summed() {
+  local name=$1 by=$2 out; shift 2
+  out=$(timeout 300 mpirun -n 3 "$TARDIGRAD" train mlp.yaml device.name=cuda transport.name=mpi sync.rule=ssgd "run.name=$name" "$@" 2>&1) || fail "$name: $out"
+  grep -q "gradients are summed by $by" <<<"$out" || fail "$name: not by $by: $out"
+}
+summed nccl NCCL
+same nccl sim-ssgd "ssgd by NCCL and in the simulator"
+summed nccl-parts NCCL train.epochs=1
+summed nccl-parts NCCL resume=auto
+same nccl nccl-parts "ssgd by NCCL, stopped and resumed"
+summed clipped "MPI: sync.clip_norm" sync.clip_norm=0.5
+train sync.rule=ssgd sim.workers=2 sync.clip_norm=0.5 run.name=sim-clipped || fail "sim, clipped"
+same clipped sim-clipped "ssgd, clipped, over mpi and in the simulator"
+[ "$(hash runs/clipped)" != "$(hash runs/nccl)" ] || fail "sync.clip_norm=0.5 clips nothing"
+exit 0
