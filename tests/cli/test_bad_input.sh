@@ -64,6 +64,10 @@ row 78 "asdg" train ok.yaml sync.rule=asdg
 row 78 "optimizer" train ok.yaml optimizer.name=sdg
 row 78 "data set" train ok.yaml data.name=cifar11
 row 78 'tpu' train ok.yaml device.name=tpu
+row 78 'abacus' train ok.yaml sync.rule=asgd transport.name=sim server.device=abacus
+row 78 'sync.rule=sgd has no server' train ok.yaml sync.rule=sgd server.device=fake
+row 78 'device.deterministic' train ok.yaml device.deterministic=perhaps
+TARDIGRAD_CUDA_PLUGIN=/no/such.so row 69 'device cuda: /no/such.so' train ok.yaml device.name=cuda
 row 78 'transport' train ok.yaml transport.name=tcp
 row 78 'needs a server and workers' train ok.yaml sync.rule=asgd
 row 78 'sim.trace' train ok.yaml sync.rule=asgd transport.name=sim sim.order=trace
