@@ -134,7 +134,8 @@ tg_status tg_cpu_update(tg_device *d, const tg_update *u, tg_span span, float *g
   here.bak_out = host_floats(d, u->bak_out);
   here.rule_state = host_floats(d, u->rule_state);
   for (int i = 0; i < TG_MAX_SLOTS; i++) here.slot[i] = host_floats(d, u->slot[i]);
-  tg_update_apply(&here, span, host_floats(d, g), tg_cpu_host(d, sums));
+  tg_update_sums nobody_asks = {0};
+  tg_update_apply(&here, span, host_floats(d, g), sums ? tg_cpu_host(d, sums) : &nobody_asks);
   return TG_OK;
 }
 

@@ -78,7 +78,7 @@ tg_status tg_live_update(tg_live *l, const tg_update *u, tg_span span, float *g,
     TG_TRY(backend->to_device(l->device, l->g + span.lo, g, (span.hi - span.lo) * sizeof(float)));
     g = l->g + span.lo;
   }
-  return backend->update(l->device, u, span, g, l->sums);
+  return backend->update(l->device, u, span, g, sums ? l->sums : NULL);
 }
 
 tg_status tg_live_sums(tg_live *l, tg_update_sums *sums) {

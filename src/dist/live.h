@@ -31,7 +31,7 @@ TG_CHECKED tg_status tg_live_store(tg_live *l);
 /* tg_live_copy - to[span] = from[span], both live, given by element 0. */
 TG_CHECKED tg_status tg_live_copy(tg_live *l, float *to, const float *from, tg_span span);
 /* tg_live_update - tg_update_apply on live vectors. g points at element span.lo, in host memory or,
- * with on_device, in the device's. The sums come with tg_live_sums. */
+ * with on_device, in the device's. The sums come with tg_live_sums; NULL on a device: none. */
 TG_CHECKED tg_status tg_live_update(tg_live *l, const tg_update *u, tg_span span, float *g,
                                     bool on_device, tg_update_sums *sums);
 /* tg_live_sums - brings *sums of all updates since the last call; clears them on the device. */

@@ -150,7 +150,8 @@ static tg_status apply(tg_sync *y, tg_server_event *event) {
   average(y->s, y->o.ks, y->o.workers);
   if (holds_weights(y)) {
     TG_TRY(average_gradient(y));
-    TG_TRY(tg_live_update(&y->live, &u, (tg_span){0, y->o.n}, y->x, y->live.device, &sums));
+    TG_TRY(tg_live_update(&y->live, &u, (tg_span){0, y->o.n}, y->x, y->live.device,
+                          y->live.device ? NULL : &sums));
   }
   tg_fold_apply(y->folds, y->o.fold_count, y->s, t->b);
   t->update++;
