@@ -235,10 +235,6 @@ extern "C" int tg_cuda_add(const tg_cuda_launch *l, tg_dtype dtype, size_t n, vo
   return tg_cuda_sum(l, n, dtype, dst, dtype, src, false, dtype, dst);
 }
 
-extern "C" int tg_cuda_add_f32(const tg_cuda_launch *l, size_t n, float *dst, const float *src) {
-  return tg_cuda_add(l, TG_F32, n, dst, src);
-}
-
 extern "C" int tg_cuda_scale(const tg_cuda_launch *l, size_t n, float factor, float *x) {
   return map<float, float>(l, n, Scale{factor}, x, x);
 }

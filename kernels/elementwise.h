@@ -43,7 +43,6 @@ int tg_cuda_bias_backward(const tg_cuda_launch *l, tg_dtype dtype, int64_t rows,
 
 /* dst += src. */
 int tg_cuda_add(const tg_cuda_launch *l, tg_dtype dtype, size_t n, void *dst, const void *src);
-int tg_cuda_add_f32(const tg_cuda_launch *l, size_t n, float *dst, const float *src);
 /* x *= factor. */
 int tg_cuda_scale(const tg_cuda_launch *l, size_t n, float factor, float *x);
 /* A copy; rounds once, to nearest even. */

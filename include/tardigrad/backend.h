@@ -120,7 +120,7 @@ typedef struct tg_backend {
   tg_status (*to_device)(tg_device *d, void *dst, const void *src, size_t bytes);
   tg_status (*to_host)(tg_device *d, void *dst, const void *src, size_t bytes);
   tg_status (*sync)(tg_device *d);
-  /* Queued: the host has the bytes after the next sync. NULL rows: see to_host, square_sum. */
+  /* Queued: the host has the bytes after the next sync. */
   tg_status (*to_host_later)(tg_device *d, void *dst, const void *src, size_t bytes);
   tg_status (*square_sum_later)(tg_device *d, size_t n, const float *x, double *out);
   /* Within the device. zero: fills with 0 bytes. */

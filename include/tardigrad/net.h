@@ -38,7 +38,7 @@ typedef struct tg_net_options {
   uint32_t batch;   /* samples per gradient */
   bool train, evaluate;
   int device_index;    /* tg_device_options */
-  size_t piece;        /* floats of a gradient that leave the device at once; 0: all */
+  size_t piece;        /* least floats of a gradient that leave the device at once */
   bool device_vectors; /* gradients stay on the device, weights come from there */
   tg_split split;      /* what evaluate() runs over */
 } tg_net_options;

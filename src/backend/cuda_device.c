@@ -73,13 +73,13 @@ static tg_status cuda_to_device(tg_device *d, void *dst, const void *src, size_t
   return cuda_sync(d);
 }
 
-static tg_status cuda_to_host(tg_device *d, void *dst, const void *src, size_t bytes) {
-  TG_TRY(move(d, dst, src, bytes, cudaMemcpyDeviceToHost));
-  return cuda_sync(d);
-}
-
 static tg_status cuda_to_host_later(tg_device *d, void *dst, const void *src, size_t bytes) {
   return move(d, dst, src, bytes, cudaMemcpyDeviceToHost);
+}
+
+static tg_status cuda_to_host(tg_device *d, void *dst, const void *src, size_t bytes) {
+  TG_TRY(cuda_to_host_later(d, dst, src, bytes));
+  return cuda_sync(d);
 }
 
 static tg_status cuda_copy(tg_device *d, void *dst, const void *src, size_t bytes) {

@@ -314,8 +314,6 @@ tg_status tg_plan_loss_later(tg_plan *p, const char *loss, tg_loss_result *out) 
   int i = 0;
   TG_TRY(find(p, loss, &i));
   if (!p->exec[i].result) TG_FAIL(TG_ERUNTIME, "value %s is not a loss", loss);
-  if (!backend->to_host_later)
-    return backend->to_host(p->device, out, p->exec[i].result, sizeof *out);
   return backend->to_host_later(p->device, out, p->exec[i].result, sizeof *out);
 }
 

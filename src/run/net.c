@@ -138,24 +138,17 @@ static tg_status feed(tg_net *net, const tg_pass *pass) {
   return tg_plan_write(pass->plan, "y", net->y, pass->batch * sizeof(int32_t));
 }
 
-static tg_status to_host(tg_net *net, void *dst, const void *src, size_t bytes) {
-  const tg_backend *backend = net->device->backend;
-  if (backend->to_host_later) return backend->to_host_later(net->device, dst, src, bytes);
-  return backend->to_host(net->device, dst, src, bytes);
-}
-
 /* Everything that the host is told of a step is queued, then waited for once. */
 static tg_status tell(tg_net *net) {
   const tg_backend *backend = net->device->backend;
   tg_compute *c = &net->compute;
   TG_TRY(tg_plan_loss_later(net->train.plan, "loss", &net->told->loss));
   if (!backend->host_memory && !c->device && !net->pinned)
-    TG_TRY(to_host(net, c->g, net->g, c->n * sizeof(float)));
-  if (!backend->host_memory && c->ks) TG_TRY(to_host(net, c->s, net->s, c->ks * sizeof(float)));
-  if (c->device && backend->square_sum_later)
+    TG_TRY(backend->to_host_later(net->device, c->g, net->g, c->n * sizeof(float)));
+  if (!backend->host_memory && c->ks)
+    TG_TRY(backend->to_host_later(net->device, c->s, net->s, c->ks * sizeof(float)));
+  if (c->device)
     TG_TRY(backend->square_sum_later(net->device, c->n, net->g, &net->told->square_sum));
-  else if (c->device)
-    TG_TRY(backend->square_sum(net->device, c->n, net->g, &net->told->square_sum));
   TG_TRY(backend->sync(net->device));
   c->square_sum = net->told->square_sum;
   return tg_plan_loss_check("loss", &net->told->loss);

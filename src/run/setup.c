@@ -219,5 +219,6 @@ tg_net_options tg_setup_net(const tg_setup *s) {
                           .train = true,
                           .evaluate = true,
                           .split = TG_TEST,
+                          .piece = (size_t)s->config->run_piece_bytes / sizeof(float),
                           .device_vectors = tg_setup_shares_device(s)};
 }
