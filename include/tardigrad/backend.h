@@ -137,10 +137,11 @@ typedef struct tg_backend {
   /* Copies and sums beside the kernels, on a second stream: each begins when everything queued so
    * far is done, and after those before it. join: what is queued from now on, and sync, wait for
    * them. May be recorded. NULL rows: copies wait.
-   * pin: makes host memory fit for to_host_beside; TG_EUNAVAILABLE says why it cannot be. */
+   * pin: makes host memory fit for such copies; TG_EUNAVAILABLE says why it cannot be. */
   tg_status (*pin)(tg_device *d, void *host, size_t bytes);
   void (*unpin)(tg_device *d, void *host);
   tg_status (*to_host_beside)(tg_device *d, void *host, const void *src, size_t bytes);
+  tg_status (*to_device_beside)(tg_device *d, void *dst, const void *host, size_t bytes);
   tg_status (*join)(tg_device *d);
   /* Devices of several processes that sum vectors among themselves. group_id: one member makes it,
    * all are told. group_join: collective over the members. group_sum: collective, sum[n] = the sum

@@ -25,6 +25,10 @@ typedef struct tg_compute {
    * be done. */
   void (*pin)(struct tg_compute *c, const float *w);
   void (*unpin)(struct tg_compute *c, const float *w);
+  /* The weights [span) of the next request are at w + span.lo and stay there until it is answered:
+   * the other weights are still on their way. Spans come from 0 on, without a gap; whoever is given
+   * them up to n is asked at that same w. NULL row: nothing to be done. */
+  tg_status (*take)(struct tg_compute *c, const float *w, tg_span span);
   /* From now on gradients go to g [n], memory of the caller. g NULL: that memory is about to go,
    * and no gradient will be asked for any more. NULL row: they stay where they are. */
   tg_status (*place_gradient)(struct tg_compute *c, float *g);

@@ -77,6 +77,13 @@ tg_status tg_cuda_to_host_beside(tg_device *d, void *host, const void *src, size
   return TG_OK;
 }
 
+tg_status tg_cuda_to_device_beside(tg_device *d, void *dst, const void *host, size_t bytes) {
+  tg_cuda_device *c = tg_cuda(d);
+  TG_TRY(fork_off(c));
+  TG_CUDA(cudaMemcpyAsync(dst, host, bytes, cudaMemcpyHostToDevice, c->beside));
+  return TG_OK;
+}
+
 /* ---- groups ---- */
 
 tg_status tg_cuda_group_id(tg_device *d, tg_group_id *out) {

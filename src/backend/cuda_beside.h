@@ -12,6 +12,8 @@ TG_CHECKED tg_status tg_cuda_pin(tg_device *d, void *host, size_t bytes);
 void tg_cuda_unpin(tg_device *d, void *host);
 TG_CHECKED tg_status tg_cuda_to_host_beside(tg_device *d, void *host, const void *src,
                                             size_t bytes);
+TG_CHECKED tg_status tg_cuda_to_device_beside(tg_device *d, void *dst, const void *host,
+                                              size_t bytes);
 
 TG_CHECKED tg_status tg_cuda_group_id(tg_device *d, tg_group_id *out);
 TG_CHECKED tg_status tg_cuda_group_join(tg_device *d, const tg_group_id *id, int member,

@@ -46,11 +46,24 @@ static tg_status post_body(tg_comm *c) {
   return TG_OK;
 }
 
+/* Weights that have come are handed on while the others are on their way. */
+static tg_status receive_weights(tg_comm *c, const tg_wait *wait) {
+  tg_mpi_worker *k = c->worker;
+  tg_compute *compute = c->o.compute;
+  if (!k->own_w || !compute->take || k->recvs == 0) return TG_OK;
+  for (size_t i = 0; i < c->pieces; i++) {
+    TG_TRY(tg_mpi_finish(wait, k->recv, i + 1, &k->received));
+    TG_TRY(compute->take(compute, k->own_w, tg_piece_span(c, i)));
+  }
+  return TG_OK;
+}
+
 static tg_status receive(tg_comm *c) {
   tg_mpi_worker *k = c->worker;
   const tg_wait wait = {c->o.timeout_s, "weights of the server", 0, true};
   TG_TRY(wait_header(c));
   TG_TRY(post_body(c));
+  TG_TRY(receive_weights(c, &wait));
   TG_TRY(tg_mpi_finish(&wait, k->recv, k->recvs, &k->received));
   atomic_thread_fence(memory_order_acquire); /* of weights in shared memory */
   /* What the server answered, it has read: this only tells MPI so. */

@@ -123,9 +123,11 @@ static tg_status bind_weights(tg_net *net, const tg_pass *pass, const float *w, 
     return TG_OK;
   }
   /* Copied, because a recorded step holds one address. */
+  bool there;
+  TG_TRY(tg_net_has_weights(net, &there));
   if (net->compute.device)
     TG_TRY(backend->copy(net->device, net->w, w, g->n * sizeof(float)));
-  else
+  else if (!there)
     TG_TRY(backend->to_device(net->device, net->w, w, g->n * sizeof(float)));
   if (b && g->k) TG_TRY(backend->to_device(net->device, net->b, b, g->k * sizeof(float)));
   tg_plan_bind(pass->plan, net->w, net->g, net->b, net->s);
@@ -250,6 +252,7 @@ tg_status tg_net_create(const tg_config *c, const tg_net_options *options, tg_ne
   TG_DO(allocate(net));
   const tg_graph *g = any_graph(net);
   bool on_device = options->device_vectors && !net->device->backend->host_memory;
+  bool takes = !on_device && net->device->backend->to_device_beside;
   net->compute = (tg_compute){.n = g->n,
                               .k = g->k,
                               .ks = g->ks,
@@ -259,6 +262,7 @@ tg_status tg_net_create(const tg_config *c, const tg_net_options *options, tg_ne
                               .s = net->told ? net->told->s : NULL,
                               .self = net,
                               .place_gradient = on_device ? NULL : tg_net_place_gradient,
+                              .take = takes ? tg_net_take_weights : NULL,
                               .pin = on_device ? NULL : tg_net_pin_weights,
                               .unpin = on_device ? NULL : tg_net_unpin_weights,
                               .gradient = gradient,

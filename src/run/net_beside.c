@@ -1,4 +1,5 @@
-/* net_beside.c - how gradients leave a device: in pieces, while the backward pass goes on. */
+/* net_beside.c - how gradients leave a device: in pieces, while the backward pass goes on; and how
+ * weights come: in pieces, while others are on their way to this process. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -50,6 +51,23 @@ tg_status tg_net_place_gradient(tg_compute *c, float *g) {
   return TG_OK;
 }
 
+/* ---- weights ---- */
+
+tg_status tg_net_take_weights(tg_compute *c, const float *w, tg_span span) {
+  tg_net *net = c->self;
+  TG_TRY(net->device->backend->to_device_beside(net->device, net->w + span.lo, w + span.lo,
+                                                (span.hi - span.lo) * sizeof(float)));
+  net->taken = span.hi;
+  return TG_OK;
+}
+
+tg_status tg_net_has_weights(tg_net *net, bool *out) {
+  *out = net->taken == net->compute.n;
+  if (net->taken > 0) TG_TRY(net->device->backend->join(net->device));
+  net->taken = 0;
+  return TG_OK;
+}
+
 void tg_net_pin_weights(tg_compute *c, const float *w) {
   tg_device *d = ((tg_net *)c->self)->device;
   if (d->backend->pin && d->backend->pin(d, (float *)w, c->n * sizeof *w) != TG_OK)
@@ -80,6 +98,7 @@ tg_status tg_net_join(tg_net *net, const tg_group_id *id, int member, int member
   c->g = net->g;
   c->sum = net->sum;
   c->place_gradient = NULL;
+  c->take = NULL;
   tg_plan_watch(net->train.plan, GROUP_PIECE, sum_piece, net);
   return TG_OK;
 }

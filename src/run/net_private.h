@@ -26,6 +26,7 @@ struct tg_net {
   float *w, *g, *b, *s; /* device memory, where it is not the host's */
   float *host_g;        /* what messages carry */
   float *sum;           /* device memory: of a group's gradients */
+  size_t taken;         /* so many of the next request's weights are on their way to w */
   tg_told *told;        /* what the host is told of a step */
   bool told_pinned;
   bool pinned; /* compute.g is: gradients leave while the backward pass goes on */
@@ -45,7 +46,11 @@ tg_model_options tg_net_model_options(const tg_config *c, const tg_dataset_sourc
 TG_CHECKED tg_status tg_net_count_samples(const tg_config *c, const tg_dataset_source *source,
                                           tg_split split, uint32_t *out);
 
-/* ---- net_beside.c: how gradients leave a device ---- */
+/* ---- net_beside.c: how gradients leave a device, and how weights come ---- */
+
+/* tg_net_has_weights - whether w, the weights of the request in hand, are all on the device by the
+ * time that what is queued from now on runs. */
+TG_CHECKED tg_status tg_net_has_weights(tg_net *net, bool *out);
 
 /* tg_net_pin_gradient - host memory that gradients go to; tg_net_pin_told - what the host is told.
  * tg_net_let_go - of the gradients' memory, before it goes. */
@@ -54,6 +59,7 @@ void tg_net_pin_told(tg_net *net);
 void tg_net_let_go(tg_net *net);
 /* Rows of tg_compute. */
 tg_status tg_net_place_gradient(tg_compute *c, float *g);
+tg_status tg_net_take_weights(tg_compute *c, const float *w, tg_span span);
 void tg_net_pin_weights(tg_compute *c, const float *w);
 void tg_net_unpin_weights(tg_compute *c, const float *w);
 

@@ -73,6 +73,8 @@ for rule in asgd dc-asgd-a; do
 done
 mpi sync.rule=dc-asgd-a server.device="$device" run.name=mpi-server || fail "mpi, the server on the device"
 timeout 300 "$TARDIGRAD" -q replay runs/mpi-server || fail "mpi, the server on the device: replay"
+mpi sync.rule=dc-asgd-a transport.shared_memory=false run.piece_bytes=4096 run.name=mpi-pieces || fail "mpi, in pieces"
+timeout 300 "$TARDIGRAD" -q replay runs/mpi-pieces || fail "mpi, in pieces: replay"
 mpi sync.rule=ssgd run.name=mpi-ssgd || fail "mpi, ssgd"
 train sync.rule=ssgd sim.workers=2 run.name=sim-ssgd || fail "sim, ssgd"
 same mpi-ssgd sim-ssgd "ssgd over mpi and in the simulator"

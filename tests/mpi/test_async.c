@@ -26,6 +26,7 @@ static float *run_over_mpi(const async_options *o, const tg_observer *observer) 
   } else {
     ck_ok(run.transport->work(run.comm, &flags));
     ck_assert_uint_eq(flags, 0);
+    if (!o->comm.share) ck_assert_uint_gt(quadratic_taken(run.compute), 0);
   }
   async_close(&run);
   return w;

@@ -21,6 +21,8 @@ typedef struct quadratic_options {
 /* Memory: free with quadratic_destroy. NULL without memory. */
 tg_compute *quadratic_create(const quadratic_options *options);
 void quadratic_destroy(tg_compute *compute);
+/* How many requests' weights came in pieces. */
+uint64_t quadratic_taken(const tg_compute *compute);
 /* The weights that training starts from. */
 void quadratic_initial(size_t n, float *w);
 /* loss(w), in double. */
