@@ -5,7 +5,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 . "$(dirname "$0")/../support/shell.sh"
 "$TARDIGRAD" --help | grep -q 'usage: tardigrad' || fail "--help"
 "$TARDIGRAD" --version | grep -qE '^tardigrad [0-9]+\.[0-9]+\.[0-9]+$' || fail "--version"
-for command in train eval replay report plan list export; do
+for command in train eval replay report probe plan list export; do
   "$TARDIGRAD" $command --help | grep -q "usage: tardigrad $command" || fail "$command --help"
   "$TARDIGRAD" help $command | grep -q "usage: tardigrad $command" || fail "help $command"
   "$TARDIGRAD" --man | grep -q "tardigrad $command" || fail "$command is not in the man page"
@@ -32,6 +32,8 @@ Y
 [ "$(hash runs/mlp)" = "$(hash runs/again)" ] || fail "the resolved configuration gives another run"
 "$TARDIGRAD" -q eval runs/mlp --json > eval.json || fail "eval"
 "$TARDIGRAD" -q eval runs/mlp/checkpoints/0 --split train | grep -q '2048 samples' || fail "eval of a checkpoint"
+"$TARDIGRAD" -q probe runs/mlp --json probe.workers=2 probe.pushes=1 probe.samples=2 probe.vectors=1 > probe.json || fail "probe"
+"$TARDIGRAD" -q probe runs/none > none.txt 2>&1; [ $? = 66 ] || fail "probe of a run that is not there"
 "$TARDIGRAD" -q export runs/mlp -o weights.safetensors || fail "export"
 "$TARDIGRAD" -q report runs/mlp runs/again -o both.html || fail "report"
 [ -s runs/mlp/report.html ] && [ -s both.html ] || fail "no report"
@@ -43,6 +45,9 @@ import json, struct
 plan = json.load(open("plan.json"))
 assert plan["parameters"] == 269722 and plan["statistics"] == 1376, plan
 assert plan["memory_bytes"]["worker"] > 0 and plan["bytes_per_update"] > 8 * 269722 and plan["floor_seconds"], plan
+probes = [json.loads(line) for line in open("probe.json")]
+assert [p["update"] for p in probes] == [0, 4] and all(len(p["curvatures"]) == 6 and p["delay"] == 1 for p in probes), probes
+assert all(abs(p["curvatures"][5]["best_residual"]) <= 1 for p in probes), probes
 result = json.load(open("eval.json"))
 last = [json.loads(line) for line in open("runs/mlp.1/metrics.jsonl")][-1]
 assert last["kind"] == "end" and result["split"] == "test" and result["samples"] == 256
