@@ -27,6 +27,7 @@ using namespace tg;
 
 struct Settings {
   float lr, lambda, keep, take, epsilon, cap, momentum, weight_decay;
+  float step_keep, step_take, prediction, elasticity, workers;
 };
 
 __device__ __forceinline__ float mul(float x, float y) {
@@ -39,11 +40,20 @@ __device__ __forceinline__ float sub(float x, float y) {
   return __fsub_rn(x, y);
 }
 
-/* ---- rules: what is added to the gradient; gap = w - w_bak ---- */
+/* ---- rules: rows of tg_rule (tardigrad/rule.h), one parameter at a time ---- */
 
+/* What a rule does not say otherwise. */
 struct AsItIs {
-  static constexpr bool corrects = false, has_state = false;
-  static __device__ float correction(const Settings &, float, float, float &) { return 0; }
+  static constexpr bool corrects = false, has_state = false, steps = false, settles = false,
+                        serves = false;
+  /* Changes the gradient, gives what was put to it; gap = w - w_bak. */
+  static __device__ float compensate(const Settings &, float &, float, float &) { return 0; }
+  /* The new weight in place of the optimiser's; `correction` is what was put to the gradient. */
+  static __device__ float step(const Settings &, float w, float, float, float &, float &) {
+    return w;
+  }
+  static __device__ void settle(const Settings &, float, float, float &) {}
+  static __device__ float serve(const Settings &, float w, float) { return w; }
 };
 
 __device__ __forceinline__ float bounded(float correction, float limit) {
@@ -52,18 +62,19 @@ __device__ __forceinline__ float bounded(float correction, float limit) {
 }
 
 /* Zheng et al., ICML 2017, with a constant lambda: see src/rules/dc_asgd.c. */
-struct DelayCompensated {
-  static constexpr bool corrects = true, has_state = false;
-  static __device__ float correction(const Settings &h, float g, float gap, float &) {
-    float c = mul(g, mul(g, mul(h.lambda, gap)));
-    return bounded(c, mul(h.cap, fabsf(g)));
+struct DelayCompensated : AsItIs {
+  static constexpr bool corrects = true;
+  static __device__ float compensate(const Settings &h, float &g, float gap, float &) {
+    float c = bounded(mul(g, mul(g, mul(h.lambda, gap))), mul(h.cap, fabsf(g)));
+    g = add(g, c);
+    return c;
   }
 };
 
 /* The same with lambda / sqrt(mean square + epsilon). */
-struct DelayCompensatedAdaptive {
+struct DelayCompensatedAdaptive : AsItIs {
   static constexpr bool corrects = true, has_state = true;
-  static __device__ float correction(const Settings &h, float g, float gap, float &mean_square) {
+  static __device__ float compensate(const Settings &h, float &g, float gap, float &mean_square) {
     float ms = add(mul(h.keep, mean_square), mul(mul(h.take, g), g));
     ms = ms < FLT_MAX ? ms : FLT_MAX;
     ms = ms < FLT_MIN ? 0 : ms;
@@ -71,8 +82,72 @@ struct DelayCompensatedAdaptive {
     float square = add(ms, h.epsilon);
     square = square > FLT_MIN ? square : FLT_MIN;
     float c = mul(__fdiv_rn(g, __fsqrt_rn(square)), mul(g, mul(h.lambda, gap)));
-    return bounded(c, mul(h.cap, fabsf(g)));
+    c = bounded(c, mul(h.cap, fabsf(g)));
+    g = add(g, c);
+    return c;
   }
+};
+
+/* src/rules/gap_aware.c */
+struct GapAware : AsItIs {
+  static constexpr bool corrects = true, has_state = true, settles = true;
+  static __device__ float compensate(const Settings &, float &g, float gap, float &mean) {
+    float step = add(__fsqrt_rn(mean), 1e-12f), raw = g;
+    g = __fdiv_rn(raw, add(1.0f, __fdiv_rn(fabsf(gap), step)));
+    return sub(g, raw);
+  }
+  static __device__ void settle(const Settings &h, float before, float w, float &mean) {
+    float step = sub(before, w);
+    float m = add(mul(h.step_keep, mean), mul(mul(h.step_take, step), step));
+    m = m < FLT_MAX ? m : FLT_MAX;
+    mean = m < FLT_MIN ? 0 : m;
+  }
+};
+
+/* src/rules/dana_slim.c */
+struct DanaSlim : AsItIs {
+  static constexpr bool has_state = true, steps = true;
+  static __device__ float step(const Settings &h, float w, float, float g, float &velocity,
+                               float &correction) {
+    float d = add(g, mul(h.weight_decay, w));
+    float v = add(mul(h.momentum, velocity), d);
+    velocity = fabsf(v) < FLT_MIN ? 0 : v;
+    correction = mul(h.momentum, velocity);
+    return sub(w, mul(h.lr, add(d, correction)));
+  }
+};
+
+/* src/rules/xgrad.c */
+struct XGrad : AsItIs {
+  static constexpr bool has_state = true, settles = true, serves = true;
+  static __device__ void settle(const Settings &, float before, float w, float &last) {
+    last = sub(before, w);
+  }
+  static __device__ float serve(const Settings &h, float w, float last) {
+    return h.prediction == 0 ? w : sub(w, mul(h.prediction, last));
+  }
+};
+
+/* src/rules/dave_rpg.c */
+struct DaveRpg : AsItIs {
+  static constexpr bool has_state = true, steps = true;
+  static __device__ float step(const Settings &h, float w, float z, float g, float &own, float &) {
+    float x = sub(z, mul(h.lr, add(g, mul(h.weight_decay, z))));
+    float next = add(w, __fdiv_rn(sub(x, own), h.workers));
+    own = add(own, mul(h.workers, sub(next, w)));
+    return next;
+  }
+};
+
+/* src/rules/easgd.c */
+struct ElasticAveraging : AsItIs {
+  static constexpr bool has_state = true, steps = true, serves = true;
+  static __device__ float step(const Settings &h, float w, float, float g, float &own, float &) {
+    float d = mul(h.elasticity, sub(g, w));
+    own = sub(g, d);
+    return add(w, d);
+  }
+  static __device__ float serve(const Settings &, float, float own) { return own; }
 };
 
 /* ---- optimisers: the new weight; slot[s] is state number s of this parameter ---- */
@@ -118,17 +193,16 @@ struct Vectors {
   const float *w_bak;
   float *bak_out, *state, *slot[TG_CUDA_UPDATE_SLOTS];
   size_t count, head, packs;
-  bool g_in_packs;
+  bool g_in_packs, as_it_is;
 };
 
 /* N elements in registers. One more slot than there are: an array of none is no C++. */
 template <class Optimizer, int N> struct Item {
-  float g[N], w[N], gap[N], state[N], slot[Optimizer::slots + 1][N];
+  float g[N], w[N], bak[N], gap[N], state[N], slot[Optimizer::slots + 1][N];
 };
 
 template <class Rule, class Optimizer, int N>
 __device__ __forceinline__ void fetch(const Vectors &v, size_t at, Item<Optimizer, N> &x) {
-  float bak[N];
   load<float, N>(v.w + at, x.w);
   if (v.g_in_packs) {
     load<float, N>(v.g + at, x.g);
@@ -136,18 +210,26 @@ __device__ __forceinline__ void fetch(const Vectors &v, size_t at, Item<Optimize
 #pragma unroll
     for (int i = 0; i < N; i++) x.g[i] = v.g[at + i];
   }
-  load<float, N>(v.w_bak ? v.w_bak + at : v.w + at, bak);
+  load<float, N>(v.w_bak ? v.w_bak + at : v.w + at, x.bak);
 #pragma unroll
-  for (int i = 0; i < N; i++) x.gap[i] = sub(x.w[i], bak[i]);
+  for (int i = 0; i < N; i++) x.gap[i] = sub(x.w[i], x.bak[i]);
   if (Rule::has_state) load<float, N>(v.state + at, x.state);
 #pragma unroll
   for (int s = 0; s < Optimizer::slots; s++) load<float, N>(v.slot[s] + at, x.slot[s]);
 }
 
 template <class Rule, class Optimizer, int N>
-__device__ __forceinline__ void put(const Vectors &v, size_t at, const Item<Optimizer, N> &x) {
+__device__ __forceinline__ void put(const Settings &h, const Vectors &v, size_t at,
+                                    const Item<Optimizer, N> &x) {
   store<float, N>(v.w + at, x.w);
-  if (v.bak_out) store<float, N>(v.bak_out + at, x.w);
+  if (v.bak_out && Rule::serves) {
+    float out[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) out[i] = v.as_it_is ? x.w[i] : Rule::serve(h, x.w[i], x.state[i]);
+    store<float, N>(v.bak_out + at, out);
+  } else if (v.bak_out) {
+    store<float, N>(v.bak_out + at, x.w);
+  }
   if (Rule::has_state) store<float, N>(v.state + at, x.state);
 #pragma unroll
   for (int s = 0; s < Optimizer::slots; s++) store<float, N>(v.slot[s] + at, x.slot[s]);
@@ -161,24 +243,23 @@ __device__ __forceinline__ void update_item(const Settings &h, const Vectors &v,
   fetch<Rule, Optimizer, N>(v, at, x);
 #pragma unroll
   for (int i = 0; i < N; i++) {
-    float g = x.g[i], slot[Optimizer::slots + 1];
+    float g = x.g[i], before = x.w[i], c = 0, slot[Optimizer::slots + 1];
     gradients += g * g;
     gaps += x.gap[i] * x.gap[i];
-    if (Rule::corrects) {
-      float c = Rule::correction(h, g, x.gap[i], x.state[i]);
-      corrections += c * c;
-      g = add(g, c);
-    }
+    if (Rule::corrects) c = Rule::compensate(h, g, x.gap[i], x.state[i]);
 #pragma unroll
     for (int s = 0; s < Optimizer::slots; s++) slot[s] = x.slot[s][i];
-    x.w[i] = Optimizer::step(h, x.w[i], g, slot);
+    x.w[i] = Rule::steps ? Rule::step(h, before, x.bak[i], g, x.state[i], c)
+                         : Optimizer::step(h, before, g, slot);
+    corrections += c * c;
+    if (Rule::settles) Rule::settle(h, before, x.w[i], x.state[i]);
 #pragma unroll
     for (int s = 0; s < Optimizer::slots; s++) x.slot[s][i] = slot[s];
   }
   sum[0] += double(corrections);
   sum[1] += double(gradients);
   sum[2] += double(gaps);
-  put<Rule, Optimizer, N>(v, at, x);
+  put<Rule, Optimizer, N>(h, v, at, x);
 }
 
 template <class Rule, class Optimizer>
@@ -192,6 +273,14 @@ __global__ void __launch_bounds__(THREADS) update(Settings h, Vectors v, double 
   for (int s = 0; s < SUMS; s++) {
     double all = block_sum(sum[s]);
     if (threadIdx.x == 0) part[size_t(blockIdx.x) * SUMS + s] = all;
+  }
+}
+
+/* Without a gradient: what a worker is sent. Seldom, so one by one. */
+template <class Rule> __global__ void __launch_bounds__(THREADS) serve(Settings h, Vectors v) {
+  TG_FOR(i, v.count) {
+    float state = Rule::has_state ? v.state[i] : 0;
+    v.bak_out[i] = v.as_it_is ? v.w[i] : Rule::serve(h, v.w[i], state);
   }
 }
 
@@ -226,6 +315,10 @@ constexpr OptimizerRow optimizers[] = {
     {nullptr, nullptr},
 };
 
+/* Of rules that make the step themselves. */
+template <class Rule>
+constexpr OptimizerRow own_step[] = {{"sgd", launch<Rule, Sgd>}, {nullptr, nullptr}};
+
 struct RuleRow {
   const char *name;
   const OptimizerRow *optimizers;
@@ -237,6 +330,12 @@ constexpr RuleRow rules[] = {
     {"asgd", optimizers<AsItIs>},
     {"dc-asgd-c", optimizers<DelayCompensated>},
     {"dc-asgd-a", optimizers<DelayCompensatedAdaptive>},
+    {"staleness-lr", optimizers<AsItIs>},
+    {"gap-aware", optimizers<GapAware>},
+    {"dana-slim", own_step<DanaSlim>},
+    {"xgrad", optimizers<XGrad>},
+    {"dave-rpg", own_step<DaveRpg>},
+    {"easgd", own_step<ElasticAveraging>},
     {nullptr, nullptr},
 };
 
@@ -254,7 +353,7 @@ size_t head_of(const void *p) {
 }
 
 template <class Rule, class Optimizer> Vectors vectors_of(const tg_update_args *a) {
-  Vectors v = {a->g, a->w, a->w_bak, a->bak_out, a->state, {}, a->count, 0, 0, false};
+  Vectors v = {a->g, a->w, a->w_bak, a->bak_out, a->state, {}, a->count, 0, 0, false, a->as_it_is};
   size_t head = head_of(a->w);
   bool alike = (!a->w_bak || head_of(a->w_bak) == head) &&
                (!a->bak_out || head_of(a->bak_out) == head) &&
@@ -271,7 +370,8 @@ template <class Rule, class Optimizer> Vectors vectors_of(const tg_update_args *
 }
 
 template <class Rule, class Optimizer> bool complete(const tg_update_args *a) {
-  bool there = a->g && a->w && (!Rule::has_state || a->state) && (!a->sums || a->parts);
+  bool there =
+      (a->g || a->bak_out) && a->w && (!Rule::has_state || a->state) && (!a->sums || a->parts);
   for (int s = 0; s < Optimizer::slots; s++) there = there && a->slot[s];
   return there;
 }
@@ -284,14 +384,23 @@ Settings settings_of(const tg_hyper *h) {
           h->epsilon,
           h->cap > 0 ? h->cap : FLT_MAX,
           h->momentum,
-          h->weight_decay};
+          h->weight_decay,
+          1 - tg_step_take(h),
+          tg_step_take(h),
+          h->prediction_steps,
+          h->elasticity,
+          h->workers};
 }
 
 template <class Rule, class Optimizer>
 int launch(const tg_cuda_launch *l, const tg_update_args *a) {
   if (!complete<Rule, Optimizer>(a)) return int(cudaErrorInvalidValue);
   Vectors v = vectors_of<Rule, Optimizer>(a);
-  unsigned blocks = blocks_for(l, v.packs ? v.packs : v.count);
+  unsigned blocks = blocks_for(l, v.packs && a->g ? v.packs : v.count);
+  if (!a->g) {
+    TG_LAUNCH((serve<Rule>), blocks, THREADS, l->stream, settings_of(a->hyper), v);
+    return launched();
+  }
   if (blocks > TG_CUDA_UPDATE_PARTS) blocks = TG_CUDA_UPDATE_PARTS;
   double *part = a->sums ? a->parts : nullptr;
   TG_LAUNCH((update<Rule, Optimizer>), blocks, THREADS, l->stream, settings_of(a->hyper), v, part);

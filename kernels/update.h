@@ -13,10 +13,11 @@ typedef struct tg_update_args {
   const char *rule, *optimizer; /* names; host memory */
   const struct tg_hyper *hyper; /* host memory */
   size_t count;
-  const float *g; /* left as it is */
+  const float *g; /* left as it is; NULL: only bak_out is written */
   float *w;
   const float *w_bak; /* NULL: w */
   float *bak_out;     /* may be w_bak; NULL: none */
+  bool as_it_is;      /* it becomes w, whatever the rule */
   float *state;       /* of rules that have one */
   float *slot[TG_CUDA_UPDATE_SLOTS];
   double *sums;  /* [3]: squares of correction, gradient and gap are added; NULL: none */

@@ -167,7 +167,8 @@ typedef struct tg_backend {
   tg_status (*play)(tg_device *d, void *record);
   void (*forget)(tg_device *d, void *record);
   /* Where g and all vectors of *u are device memory: what tg_update_apply does, elementwise to the
-   * bit. Adds to *sums, device memory, or NULL. TG_ECONFIG: no kernel for that rule or optimiser.
+   * bit, without a gradient (g NULL) too. Adds to *sums, device memory, or NULL. TG_ECONFIG: no
+   * kernel for that rule or optimiser.
    */
   tg_status (*update)(tg_device *d, const tg_update *u, tg_span span, float *g,
                       tg_update_sums *sums);

@@ -25,15 +25,16 @@ typedef struct tg_msg {
   uint32_t kind; /* tg_msg_kind */
   uint32_t flags;
   uint32_t worker;      /* 0-based: from or to whom */
-  uint32_t samples;     /* samples in the gradient, or evaluated */
+  uint32_t samples;     /* samples in the gradient(s), or evaluated */
   uint64_t version;     /* updates applied when the weights were served */
   uint64_t step;        /* the worker's gradient counter: which batch */
   uint64_t correct;     /* samples classified right */
   double loss_sum;      /* sum over samples */
-  double gradient_norm; /* of the raw gradient, before clipping */
+  double gradient_norm; /* of the raw gradient, before clipping; of several: root mean square */
   double compute_s;     /* seconds the worker computed for this message */
   double wait_s;        /* seconds it had waited for the weights before */
   double sent_s;        /* transport clock when the message was ready (sim: virtual time) */
+  double lr;            /* TG_MSG_WEIGHTS: of the steps that a worker makes by itself */
 } tg_msg;
 
 #endif

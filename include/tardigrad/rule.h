@@ -23,6 +23,10 @@ typedef struct tg_hyper {
   float cap;               /* sync.cap: |correction| <= cap |gradient| elementwise; 0 = no cap */
   float momentum;          /* optimizer.momentum */
   float weight_decay;      /* optimizer.weight_decay */
+  float step_decay;        /* sync.step_decay, of the mean squared step */
+  float prediction_steps;  /* sync.prediction_steps, updates ahead */
+  float elasticity;        /* sync.elasticity, alpha */
+  float workers;           /* M; the server fills it in */
   uint64_t update;         /* server updates applied before this one, t */
   uint64_t staleness;      /* t - version of the weights the gradient was computed at */
 } tg_hyper;
@@ -33,24 +37,59 @@ typedef enum {
   TG_SCHEME_ASYNC  /* a server applies each gradient as it arrives */
 } tg_scheme;
 
+/* Whose a rule's state is. */
+typedef enum {
+  TG_STATE_CHOSEN, /* each worker's own, or one for all: sync.mean_square says */
+  TG_STATE_WORKER, /* each worker's own */
+  TG_STATE_SERVER  /* one for all */
+} tg_state_of;
+
+/* With a gradient g of worker m comes, block by block:
+ *   compensate, then the optimiser, then settle;   or step, in place of all three
+ * and what m is sent, and computes at, is w, or what serve writes. */
 typedef struct tg_rule {
   const char *name, *help;
   tg_scheme scheme;
   float default_lambda; /* sync.lambda where the configuration does not set it */
-  bool has_state;       /* a vector of n floats, zero at the start: per worker or one for all
-                           (sync.mean_square) */
+  bool has_state;       /* a vector of n floats, zero at the start, or w_0 with starts_at_w0 */
+  tg_state_of state_of;
+  bool starts_at_w0;
+  bool local_steps;      /* workers make sync.local_steps steps of SGD of their own between two
+                            exchanges, and push weights instead of a gradient */
+  const char *optimizer; /* the only one it goes with; NULL: any */
+  /* lr - the learning rate of a gradient so late, where the schedule says lr. NULL: lr. */
+  double (*lr)(double lr, uint64_t staleness);
   /* compensate - replaces g[n] by the gradient to apply. n <= TG_BLOCK. state is NULL without
    * has_state. Adds to *correction_square and *gradient_square the sums of squares of the
    * correction and of the raw gradient (for r = |correction|/|gradient|). NULL: g is used as it is.
    * The correction must be exactly 0 where w equals w_bak. */
   void (*compensate)(const tg_hyper *h, size_t n, const float *w, const float *w_bak, float *state,
                      float *g, double *correction_square, double *gradient_square);
+  /* step - the whole update of w[n]; no optimiser follows. Adds the sum of squares of whatever it
+   * put to the gradient to *correction_square. NULL: the optimiser makes it. */
+  void (*step)(const tg_hyper *h, size_t n, float *w, const float *w_bak, float *state,
+               const float *g, double *correction_square);
+  /* settle - state[n] after the optimiser took `before` to w. NULL: nothing to be done. */
+  void (*settle)(const tg_hyper *h, size_t n, const float *before, const float *w, float *state);
+  /* serve - what a worker is sent to compute at. An evaluation is always of w. NULL: w. */
+  void (*serve)(const tg_hyper *h, size_t n, const float *w, const float *state, float *out);
 } tg_rule;
+
+/* tg_step_take - the weight of the newest in a mean of squared steps that forgets by
+ * hyper.step_decay: the plain mean of what has come until that mean forgets faster. */
+static inline float tg_step_take(const tg_hyper *h) {
+  float mean = 1.0f / ((float)h->update + 1.0f), take = 1.0f - h->step_decay;
+  return mean > take ? mean : take;
+}
 
 extern const tg_rule *const tg_rules[];
 extern const size_t tg_rule_count;
 
 /* tg_rule_find - the row of that name; TG_ECONFIG names the nearest. */
 TG_CHECKED tg_status tg_rule_find(const char *name, const tg_rule **out);
+/* tg_rule_check - TG_ECONFIG where the rule does not go with that optimiser. */
+TG_CHECKED tg_status tg_rule_check(const tg_rule *rule, const char *optimizer);
+/* tg_rule_states - how many state vectors it has; `global` is sync.mean_square=global. */
+size_t tg_rule_states(const tg_rule *rule, bool global, uint32_t workers);
 
 #endif

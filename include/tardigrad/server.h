@@ -48,7 +48,7 @@ typedef struct tg_server_options {
                            or NULL: the server's own */
   const tg_fold *folds; /* how ks folds into k */
   size_t fold_count;
-  uint32_t batch;          /* samples per gradient */
+  uint32_t batch;          /* samples per gradient; with rule->local_steps: per exchange */
   uint64_t train_count;    /* samples in the training set */
   double epochs;           /* effective passes: the run ends after ceil(epochs*train_count/batch) */
   double eval_every;       /* epochs between evaluations; 0 = at the end only */
@@ -77,7 +77,7 @@ typedef struct tg_server_state {
   float *w;           /* [n] */
   float *b;           /* [k] running statistics */
   float **bak;        /* [workers][n] */
-  float **rule_state; /* [rule_state_count][n]: workers, 1 or 0 */
+  float **rule_state; /* [rule_state_count][n]: tg_rule_states */
   size_t rule_state_count;
   float *slot[TG_MAX_SLOTS]; /* [slot_count][n] optimiser state */
   size_t slot_count;

@@ -11,12 +11,13 @@ typedef struct tg_span {
 
 /* Vectors [n], given by element 0. rule_state, w_bak and bak_out may be NULL. */
 typedef struct tg_update {
-  const tg_rule *rule; /* compensate may be NULL */
+  const tg_rule *rule; /* any of its functions may be NULL */
   const tg_optimizer *optimizer;
   tg_hyper hyper;
   float *w;
   const float *w_bak; /* weights the gradient was computed at, for the rule */
-  float *bak_out;     /* where w is copied after the update; may equal w_bak */
+  float *bak_out;     /* where what is sent is written after the update; may equal w_bak */
+  bool as_it_is;      /* what is sent is w, whatever the rule: for an evaluation */
   float *rule_state;
   float *slot[TG_MAX_SLOTS];
 } tg_update;
@@ -27,7 +28,8 @@ typedef struct tg_update_sums {
 
 /* tg_update_apply - over [span.lo,span.hi), block by block (TG_BLOCK), parallel over blocks: the
  * one place where weights in host memory change, whatever the scheme. g points at element span.lo
- * and may be overwritten. Adds to the sums. */
+ * and may be overwritten; NULL: there is no gradient, and only bak_out is written. Adds to the
+ * sums. */
 void tg_update_apply(const tg_update *u, tg_span span, float *g, tg_update_sums *sums);
 
 /* tg_square_sum - of x [n], in double, in an order that depends on n alone: TG_SUM_PARTS parts,

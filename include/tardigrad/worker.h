@@ -15,7 +15,8 @@ typedef struct tg_compute {
   size_t n, k, ks; /* parameters, running statistics, batch statistics */
   uint32_t batch;
   tg_device *device; /* whose memory g and every w are in; NULL: the host's */
-  float *g;          /* [n] the gradient of the last call */
+  float *g;          /* [n] the gradient of the last call; after steps of its own: the weights */
+  float *x;          /* [n] weights that move meanwhile: see tg_worker_prepare */
   float *s;          /* [ks] its batch statistics */
   double square_sum; /* with `device`: of g, left by gradient(), in the order of tg_square_sum */
   void *self;
@@ -43,12 +44,23 @@ typedef struct tg_compute {
 typedef struct tg_worker_options {
   double clip_norm;      /* sync.clip_norm: 0 = no clipping; applied before the rule squares g */
   bool skip_evaluation;  /* replay: answer TG_MSG_EVALUATE with zeros */
+  uint32_t local_steps;  /* steps of SGD that a worker makes by itself before it pushes where they
+                            led (rule->local_steps); 0: it pushes one gradient */
+  double weight_decay;   /* of those steps; their learning rate comes with the weights */
   uint64_t chaos_nan_at; /* chaos.nan_gradient_at: gradients (any worker) with this step + 1 are
                             made NaN; 0 = never */
 } tg_worker_options;
 
+/* tg_worker_prepare - makes what a worker needs for steps of its own, if it makes any (c->x, where
+ * g is); whoever called it calls tg_worker_release, which also takes what was not prepared. */
+TG_CHECKED tg_status tg_worker_prepare(tg_compute *c, const tg_worker_options *options);
+void tg_worker_release(tg_compute *c);
+
 /* tg_worker_step - does what *in asks (TG_MSG_WEIGHTS or TG_MSG_EVALUATE) at the weights w [n] and
  * running statistics b [k] (evaluation only) and fills the header *out; the body is c->g, c->s.
+ * With local_steps H the gradients of steps in->step * H .. + H - 1 are computed at weights that
+ * move by w -= lr (g + weight_decay w), each clipped by itself; c->g is the weights after the last,
+ * loss, samples and correct predictions are sums, c->s is the last gradient's.
  * Times are left 0: the transport knows them.
  * A gradient, loss or statistic that is not finite is reported with TG_FLAG_NONFINITE, not as a
  * failure. The norm does not depend on the number of threads. */

@@ -30,8 +30,9 @@ tg_status tg_cuda_apply(tg_device *d, const tg_update *u, tg_span span, float *g
                       .w = at(u->w, span.lo),
                       .w_bak = at(u->w_bak, span.lo),
                       .bak_out = at(u->bak_out, span.lo),
+                      .as_it_is = u->as_it_is,
                       .state = at(u->rule_state, span.lo),
-                      .sums = (double *)sums,
+                      .sums = g ? (double *)sums : NULL,
                       .parts = c->staging};
   for (int i = 0; i < u->optimizer->slots; i++) a.slot[i] = at(u->slot[i], span.lo);
   TG_CUDA((cudaError_t)tg_cuda_update(&c->launch, &a));

@@ -8,7 +8,7 @@
  * waits. g is left as it is. What is written equals tg_update_apply's to the bit; the sums, which
  * are for reports, agree with its to float32's rounding. sums NULL: none. The hyper-parameters are
  * taken at the call: a recorded step would keep them. Errors: TG_ECONFIG for a rule or an optimiser
- * that has no kernel. */
+ * that has no kernel. g NULL: only bak_out is written. */
 TG_CHECKED tg_status tg_cuda_apply(tg_device *d, const tg_update *u, tg_span span, float *g,
                                    tg_update_sums *sums);
 

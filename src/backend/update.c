@@ -1,4 +1,4 @@
-/* update.c - the one place where weights change: rule, optimiser and the copy into w_bak, block by
+/* update.c - the one place where weights change: rule, optimiser and what goes into w_bak, block by
  * block, so that each vector crosses the memory bus once. */
 #include <omp.h>
 #include <stdint.h>
@@ -31,19 +31,33 @@ static double square_distance(size_t n, const float *restrict x, const float *re
   return sum;
 }
 
-static void update_block(const tg_update *u, size_t at, size_t n, float *g, tg_update_sums *sums) {
-  float *w = u->w + at;
+static void step_block(const tg_update *u, size_t at, size_t n, float *g, tg_update_sums *sums) {
+  float *w = u->w + at, *state = u->rule_state ? u->rule_state + at : NULL;
+  float *slot[TG_MAX_SLOTS], before[TG_BLOCK];
   const float *w_bak = u->w_bak ? u->w_bak + at : w;
-  if (u->rule->compensate)
-    u->rule->compensate(&u->hyper, n, w, w_bak, u->rule_state ? u->rule_state + at : NULL, g,
-                        &sums->correction_square, &sums->gradient_square);
+  const tg_rule *rule = u->rule;
+  if (rule->compensate)
+    rule->compensate(&u->hyper, n, w, w_bak, state, g, &sums->correction_square,
+                     &sums->gradient_square);
   else
     sums->gradient_square += block_square_sum(n, g);
   if (u->w_bak) sums->gap_square += square_distance(n, w, w_bak);
-  float *slot[TG_MAX_SLOTS];
+  if (rule->step) {
+    rule->step(&u->hyper, n, w, w_bak, state, g, &sums->correction_square);
+    return;
+  }
+  if (rule->settle) memcpy(before, w, n * sizeof *w);
   for (int i = 0; i < u->optimizer->slots; i++) slot[i] = u->slot[i] + at;
   u->optimizer->apply(&u->hyper, n, w, g, slot);
-  if (u->bak_out) memcpy(u->bak_out + at, w, n * sizeof *w);
+  if (rule->settle) rule->settle(&u->hyper, n, before, w, state);
+}
+
+static void serve_block(const tg_update *u, size_t at, size_t n) {
+  const float *w = u->w + at;
+  if (u->rule->serve && !u->as_it_is)
+    u->rule->serve(&u->hyper, n, w, u->rule_state ? u->rule_state + at : NULL, u->bak_out + at);
+  else
+    memcpy(u->bak_out + at, w, n * sizeof *w);
 }
 
 /* Blocks [first,last) of the span. */
@@ -53,7 +67,8 @@ static void update_blocks(const tg_update *u, tg_span span, float *g, size_t fir
   for (size_t i = first; i < last; i++) {
     size_t at = span.lo + i * TG_BLOCK;
     size_t n = span.hi - at < TG_BLOCK ? span.hi - at : TG_BLOCK;
-    update_block(u, at, n, g + (at - span.lo), &own);
+    if (g) step_block(u, at, n, g + (at - span.lo), &own);
+    if (u->bak_out) serve_block(u, at, n);
   }
   *sums = own;
 }

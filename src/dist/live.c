@@ -81,6 +81,14 @@ tg_status tg_live_update(tg_live *l, const tg_update *u, tg_span span, float *g,
   return backend->update(l->device, u, span, g, sums ? l->sums : NULL);
 }
 
+tg_status tg_live_serve(tg_live *l, const tg_update *u, tg_span span) {
+  tg_update_sums none = {0};
+  if (!u->rule->serve || u->as_it_is) return tg_live_copy(l, u->bak_out, u->w, span);
+  if (l->device) return l->device->backend->update(l->device, u, span, NULL, NULL);
+  tg_update_apply(u, span, NULL, &none);
+  return TG_OK;
+}
+
 tg_status tg_live_sums(tg_live *l, tg_update_sums *sums) {
   if (!l->device) return TG_OK;
   TG_TRY(l->device->backend->to_host(l->device, sums, l->sums, sizeof *sums));

@@ -34,6 +34,8 @@ TG_CHECKED tg_status tg_live_copy(tg_live *l, float *to, const float *from, tg_s
  * with on_device, in the device's. The sums come with tg_live_sums; NULL on a device: none. */
 TG_CHECKED tg_status tg_live_update(tg_live *l, const tg_update *u, tg_span span, float *g,
                                     bool on_device, tg_update_sums *sums);
+/* tg_live_serve - writes u->bak_out[span], without a gradient. */
+TG_CHECKED tg_status tg_live_serve(tg_live *l, const tg_update *u, tg_span span);
 /* tg_live_sums - brings *sums of all updates since the last call; clears them on the device. */
 TG_CHECKED tg_status tg_live_sums(tg_live *l, tg_update_sums *sums);
 

@@ -21,11 +21,20 @@ static bool crosses(const tg_server *s, double every, uint64_t samples) {
   return boundaries(s, every, samples) > boundaries(s, every, samples - s->options.batch);
 }
 
+/* What m's own steps are made at: known from the version alone, so that a resumed run repeats it.
+ */
+static double local_lr(const tg_server *s, uint32_t m) {
+  uint64_t samples = s->state.version[m] * s->options.batch;
+  return tg_schedule_lr(&s->options.schedule, epoch_at(s, samples),
+                        epoch_at(s, samples + s->options.batch));
+}
+
 static tg_msg message(const tg_server *s, uint32_t worker, uint64_t kind) {
   tg_msg msg = {.kind = kind ? (uint32_t)kind : TG_MSG_STOP, .worker = worker};
   if (!kind) return msg;
   msg.version = s->state.version[worker];
   msg.step = s->state.step[worker] - (kind == TG_MSG_WEIGHTS);
+  if (kind == TG_MSG_WEIGHTS && s->options.rule->local_steps) msg.lr = local_lr(s, worker);
   return msg;
 }
 
@@ -113,6 +122,9 @@ static void accept(tg_server *s, const tg_msg *in, tg_server_event *event) {
   event->applied = true;
   event->staleness = t->update - t->version[m];
   event->lr = tg_schedule_lr(&s->options.schedule, before, epoch_at(s, t->samples));
+  const tg_rule *rule = s->options.rule;
+  if (rule->lr) event->lr = rule->lr(event->lr, event->staleness);
+  if (rule->local_steps) event->lr = local_lr(s, m);
   s->hyper = s->options.hyper;
   s->hyper.lr = (float)event->lr;
   s->hyper.update = t->update;
@@ -171,22 +183,22 @@ static tg_status show(tg_server *s, uint32_t m, tg_span span) {
 }
 
 tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
-  float *bak = s->bak[s->worker];
-  if (!s->event.applied) {
-    if (s->event.serves) TG_TRY(tg_live_copy(&s->live, bak, s->w, span));
-    return show(s, s->worker, span);
-  }
+  uint32_t m = s->worker;
+  float *bak = s->bak[m];
   tg_update u = {.rule = s->options.rule,
                  .optimizer = s->options.optimizer,
                  .hyper = s->hyper,
                  .w = s->w,
                  .w_bak = bak,
-                 .bak_out = s->event.serves ? bak : NULL};
-  if (s->state.rule_state_count)
-    u.rule_state = s->rule_state[s->options.global_state ? 0 : s->worker];
+                 .bak_out = s->event.serves ? bak : NULL,
+                 .as_it_is = s->state.pending[m] == TG_MSG_EVALUATE};
+  if (s->state.rule_state_count) u.rule_state = s->rule_state[tg_server_state_index(s, m)];
   memcpy(u.slot, s->slot, sizeof u.slot);
-  TG_TRY(tg_live_update(&s->live, &u, span, g, s->options.device_workers, &s->sums));
-  return show(s, s->worker, span);
+  if (s->event.applied)
+    TG_TRY(tg_live_update(&s->live, &u, span, g, s->options.device_workers, &s->sums));
+  else if (s->event.serves)
+    TG_TRY(tg_live_serve(&s->live, &u, span));
+  return show(s, m, span);
 }
 
 tg_status tg_server_end(tg_server *s, const float *stats, tg_server_event *event) {

@@ -34,6 +34,8 @@ struct tg_server {
 /* tg_server_request - from now on worker m owes the answer to `kind` (or nothing, 0) at the weights
  * of the current version. Whoever calls it sees to it that w_bak(m) holds them. */
 void tg_server_request(tg_server *s, uint32_t m, uint64_t kind);
+/* tg_server_state_index - which of the rule's states is worker m's. */
+size_t tg_server_state_index(const tg_server *s, uint32_t m);
 /* tg_server_next_request - TG_MSG_WEIGHTS while gradients are left to be issued, else 0. */
 uint64_t tg_server_next_request(const tg_server *s);
 

@@ -8,6 +8,7 @@
 static tg_status check_options(const tg_server_options *o) {
   if (o->rule->scheme != TG_SCHEME_ASYNC && o->workers != 1)
     TG_FAIL(TG_ECONFIG, "rule %s is not for a server with %u workers", o->rule->name, o->workers);
+  TG_TRY(tg_rule_check(o->rule, o->optimizer->name));
   if (o->workers < 1 || o->n < 1 || o->batch < 1 || o->train_count < 1)
     TG_FAIL(TG_ECONFIG,
             "server: %u workers, %zu parameters, a batch of %u, %llu training samples; "
@@ -33,6 +34,8 @@ static tg_status copy_options(tg_server *s, const tg_server_options *o) {
   if (!s->folds || !s->steps || !s->told_to_stop) TG_FAIL(TG_ERUNTIME, "server: no memory");
   if (o->fold_count) memcpy(s->folds, o->folds, o->fold_count * sizeof *s->folds);
   if (o->schedule.count) memcpy(s->steps, o->schedule.steps, o->schedule.count * sizeof *s->steps);
+  s->options.hyper.workers = (float)o->workers;
+  s->hyper = s->options.hyper; /* of what is served before anything is applied */
   s->options.folds = s->folds;
   s->options.schedule.steps = s->steps;
   s->total = tg_progress_updates(o->epochs, o->train_count, o->batch);
@@ -75,7 +78,7 @@ static tg_status make_state(tg_server *s) {
   t->step = calloc(o->workers, sizeof *t->step);
   t->pending = calloc(o->workers, sizeof *t->pending);
   if (!t->version || !t->step || !t->pending) TG_FAIL(TG_ERUNTIME, "server: no memory");
-  t->rule_state_count = !o->rule->has_state ? 0 : o->global_state ? 1 : o->workers;
+  t->rule_state_count = tg_rule_states(o->rule, o->global_state, o->workers);
   t->slot_count = (size_t)o->optimizer->slots;
   TG_TRY(make_vector("weights", 0, o->n, &t->w));
   TG_TRY(make_vector("running statistics", 0, o->k, &t->b));
@@ -102,10 +105,26 @@ static tg_status make_live(tg_server *s) {
   return TG_OK;
 }
 
+size_t tg_server_state_index(const tg_server *s, uint32_t m) {
+  return s->state.rule_state_count > 1 ? m : 0;
+}
+
+/* w_bak(m) as it is sent, in the state that others see. */
+static void serve(tg_server *s, uint32_t m) {
+  const tg_server_state *t = &s->state;
+  tg_update u = {.rule = s->options.rule, .hyper = s->hyper, .w = t->w, .bak_out = t->bak[m]};
+  tg_update_sums none = {0};
+  if (t->rule_state_count) u.rule_state = t->rule_state[tg_server_state_index(s, m)];
+  tg_update_apply(&u, (tg_span){0, s->options.n}, NULL, &none);
+}
+
 /* What every worker is asked first: gradients, as far as the run has any. */
 static void first_requests(tg_server *s) {
+  const size_t bytes = s->options.n * sizeof(float);
+  for (size_t i = 0; s->options.rule->starts_at_w0 && i < s->state.rule_state_count; i++)
+    memcpy(s->state.rule_state[i], s->state.w, bytes);
   for (uint32_t m = 0; m < s->options.workers; m++) {
-    memcpy(s->state.bak[m], s->state.w, s->options.n * sizeof(float));
+    memcpy(s->state.bak[m], s->state.w, bytes);
     memcpy(s->state.b_bak[m], s->state.b, s->options.k * sizeof(float));
     tg_server_request(s, m, tg_server_next_request(s));
   }
@@ -196,7 +215,7 @@ tg_status tg_server_restored(tg_server *s, const tg_server_state *counters) {
   t->issued = counters->issued;
   for (uint32_t m = 0; m < s->options.workers; m++) {
     if (t->pending[m] || !tg_server_next_request(s)) continue;
-    memcpy(t->bak[m], t->w, s->options.n * sizeof *t->w);
+    serve(s, m);
     tg_server_request(s, m, TG_MSG_WEIGHTS);
   }
   return tg_live_store(&s->live);

@@ -45,6 +45,12 @@ static double duration(const tg_sim_options *o, uint32_t worker, uint64_t step) 
   return worker < o->slow_workers ? seconds * o->slow_factor : seconds;
 }
 
+/* Of everything that a worker computes for one push. */
+static double exchange(const tg_comm *c, uint32_t worker, uint64_t step) {
+  uint32_t steps = c->o.worker.local_steps;
+  return duration(&c->o.sim, worker, step) * (steps ? steps : 1);
+}
+
 /* Earlier first; evaluations before gradients of the same moment; then by worker, which makes equal
  * compute times exactly cyclic. */
 static bool before(const tg_comm *c, uint32_t x, uint32_t y) {
@@ -129,7 +135,7 @@ static tg_status sim_recv(tg_comm *c, tg_msg *out) {
   c->times[TIME_WORKERS + m] = NAN;
   c->taken = m;
   TG_TRY(tg_worker_step(c->o.compute, &c->o.worker, &asked, v->w, v->b, out));
-  if (out->kind == TG_MSG_PUSH) out->compute_s = duration(&c->o.sim, m, asked.step);
+  if (out->kind == TG_MSG_PUSH) out->compute_s = exchange(c, m, asked.step);
   out->sent_s = c->times[TIME_NOW];
   c->update += out->kind == TG_MSG_PUSH && !(out->flags & TG_FLAG_NONFINITE);
   if (c->o.trace) TG_TRY(tg_trace_append(c->o.trace, m, out->kind, tg_trace_print(out)));
@@ -154,7 +160,7 @@ static void schedule(tg_comm *c, uint32_t m) {
   double *ready = &c->times[TIME_WORKERS + m];
   v->ready = c->times[TIME_NOW];
   if (v->asked.kind == TG_MSG_WEIGHTS) {
-    if (!v->keep_time) *ready = c->times[TIME_NOW] + duration(&c->o.sim, m, v->asked.step);
+    if (!v->keep_time) *ready = c->times[TIME_NOW] + exchange(c, m, v->asked.step);
     v->ready = *ready;
   }
   v->keep_time = false;
@@ -223,6 +229,7 @@ void tg_sim_restored(tg_comm *c) {
 
 static void sim_close(tg_comm *c) {
   if (!c) return;
+  tg_worker_release(c->o.compute);
   free(c->worker);
   free(c->times);
   free(c->heap);
@@ -252,6 +259,11 @@ static tg_status sim_open(const tg_comm_options *options, tg_comm **out) {
     TG_FAIL(TG_ERUNTIME, "no memory for %u virtual workers", options->workers);
   }
   for (uint32_t m = 0; m < options->workers; m++) c->times[TIME_WORKERS + m] = NAN;
+  tg_status status = tg_worker_prepare(c->o.compute, &c->o.worker);
+  if (status != TG_OK) {
+    sim_close(c);
+    return status;
+  }
   *out = c;
   return TG_OK;
 }

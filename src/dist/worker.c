@@ -1,8 +1,7 @@
 /* worker.c - one request answered: a gradient, or an evaluation. */
-#include "tardigrad/worker.h"
-
 #include <math.h>
 
+#include "dist/worker_private.h"
 #include "tardigrad/optim.h"
 
 /* Sum of squares of the gradient. */
@@ -24,8 +23,8 @@ static tg_status spoil(tg_compute *c) {
   return TG_OK;
 }
 
-static tg_status answer_weights(tg_compute *c, const tg_worker_options *o, const float *w,
-                                tg_msg *out) {
+tg_status tg_worker_gradient(tg_compute *c, const tg_worker_options *o, const float *w,
+                             tg_msg *out) {
   out->kind = TG_MSG_PUSH;
   out->samples = c->batch;
   TG_TRY(c->gradient(c, out->worker, out->step, w, &out->loss_sum, &out->correct));
@@ -53,7 +52,8 @@ tg_status tg_worker_step(tg_compute *c, const tg_worker_options *o, const tg_msg
   *out = (tg_msg){.worker = in->worker, .version = in->version, .step = in->step};
   switch (in->kind) {
   case TG_MSG_WEIGHTS:
-    return answer_weights(c, o, w, out);
+    return o->local_steps ? tg_worker_local(c, o, in->lr, w, out)
+                          : tg_worker_gradient(c, o, w, out);
   case TG_MSG_EVALUATE:
     return answer_evaluate(c, o, w, b, out);
   default:

@@ -102,6 +102,7 @@ static tg_status open_worker(tg_comm *c) {
   else
     k->w = k->own_w = tg_alloc_aligned(c->o.n * sizeof(float));
   if (k->w && c->o.compute->pin) c->o.compute->pin(c->o.compute, k->w);
+  TG_TRY(tg_worker_prepare(c->o.compute, &c->o.worker));
   k->b = tg_alloc_aligned(c->o.k * sizeof(float));
   k->recv = calloc(c->pieces + 2, sizeof(MPI_Request));
   k->send = calloc(c->pieces + 2, sizeof(MPI_Request));
@@ -115,6 +116,7 @@ void tg_mpi_worker_close(tg_comm *c) {
   /* After a failure the server may still write here: the memory stays. */
   if (!k || k->header_posted || k->received < k->recvs || k->sent < k->sends) return;
   if (k->w && c->o.compute->unpin) c->o.compute->unpin(c->o.compute, k->w);
+  tg_worker_release(c->o.compute);
   free(k->own_w);
   free(k->b);
   free(k->recv);

@@ -1,4 +1,6 @@
 /* rule.c - rules by name. */
+#include <string.h>
+
 #include "rules/rules.h"
 #include "tardigrad/registry.h"
 
@@ -15,4 +17,16 @@ tg_status tg_rule_find(const char *name, const tg_rule **out) {
   if (*out) return TG_OK;
   if (nearest) TG_FAIL(TG_ECONFIG, "no rule '%s'; did you mean '%s'?", name, nearest);
   TG_FAIL(TG_ECONFIG, "no rule '%s'; `list rules` shows what there is", name);
+}
+
+tg_status tg_rule_check(const tg_rule *rule, const char *optimizer) {
+  if (!rule->optimizer || strcmp(rule->optimizer, optimizer) == 0) return TG_OK;
+  TG_FAIL(TG_ECONFIG, "sync.rule=%s goes with optimizer.name=%s only, not with %s", rule->name,
+          rule->optimizer, optimizer);
+}
+
+size_t tg_rule_states(const tg_rule *rule, bool global, uint32_t workers) {
+  if (!rule->has_state) return 0;
+  bool one = rule->state_of == TG_STATE_SERVER || (rule->state_of == TG_STATE_CHOSEN && global);
+  return one ? 1 : workers;
 }

@@ -102,8 +102,7 @@ static double count_flops(const tg_graph *g) {
 static uint64_t server_vectors(const tg_rule *rule, const tg_optimizer *optimizer,
                                const tg_config *c, uint32_t workers) {
   uint64_t vectors = 1 + (uint64_t)workers + (uint64_t)optimizer->slots;
-  if (rule->has_state) vectors += strcmp(c->sync_mean_square, "global") == 0 ? 1 : workers;
-  return vectors;
+  return vectors + tg_rule_states(rule, strcmp(c->sync_mean_square, "global") == 0, workers);
 }
 
 static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *rule,
@@ -133,7 +132,7 @@ static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *
   if (!server)
     f->worker += replica;
   else
-    f->worker += sim ? served : vector;
+    f->worker += (sim ? served : vector) + (rule->local_steps ? vector : 0);
   return TG_OK;
 }
 
@@ -145,6 +144,7 @@ tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f)
   *f = (tg_forecast){.workers = workers};
   TG_TRY(tg_rule_find(c->sync_rule, &rule));
   TG_TRY(tg_optimizer_find(c->optimizer_name, &optimizer));
+  TG_TRY(tg_rule_check(rule, c->optimizer_name));
   TG_TRY(tg_outline_create(c, (uint32_t)c->train_batch, &o));
   f->parameters = o->graph->n;
   f->statistics = o->graph->k;
@@ -160,7 +160,8 @@ tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f)
   f->compute_s = f->flops / f->product_rate;
   f->update_s = vectors * sizeof(float) * (double)f->parameters / f->copy_bandwidth;
   f->transfer_s = 2.0 * (double)(f->push_bytes + f->pull_bytes) / f->copy_bandwidth;
-  f->server_load = (double)workers * (f->update_s + f->transfer_s) / f->compute_s;
+  double gradients = rule->local_steps ? (double)c->sync_local_steps : 1;
+  f->server_load = (double)workers * (f->update_s + f->transfer_s) / (f->compute_s * gradients);
 done:
   tg_outline_destroy(o);
   return status;

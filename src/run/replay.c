@@ -125,10 +125,14 @@ static tg_status compare(tg_replaying *r, const tg_milestone *m) {
 /* ---- on the way ---- */
 
 static tg_status dump_update(tg_replaying *r, const tg_msg *in, const tg_server_event *event) {
-  TG_TRY(tg_loader_indices(tg_net_loader(r->net), in->worker, in->step, r->sample, NULL));
+  const uint32_t batch = r->setup.batch, gradients = r->setup.exchange / batch;
+  for (uint32_t i = 0; i < gradients; i++)
+    TG_TRY(tg_loader_indices(tg_net_loader(r->net), in->worker, in->step * gradients + i,
+                             r->sample + (size_t)i * batch, NULL));
   fprintf(r->dump, "{\"update\": %llu, \"worker\": %u, \"pulled\": %llu, \"samples\": [",
           (unsigned long long)event->update, in->worker, (unsigned long long)in->version);
-  for (uint32_t i = 0; i < r->setup.batch; i++) fprintf(r->dump, i ? ", %u" : "%u", r->sample[i]);
+  for (uint32_t i = 0; i < r->setup.exchange; i++)
+    fprintf(r->dump, i ? ", %u" : "%u", r->sample[i]);
   fprintf(r->dump,
           "], \"lr\": %.9g, \"loss\": %.9g, \"gradient_norm\": %.9g, \"correction_ratio\": %.9g}\n",
           event->lr, in->loss_sum / in->samples, in->gradient_norm, event->correction_ratio);
@@ -227,7 +231,7 @@ static tg_status prepare(tg_replaying *r, const tg_config *config) {
   TG_TRY(tg_net_create(config, &options, &r->net));
   r->w = tg_alloc_aligned(g->n * sizeof(float));
   r->b = tg_alloc_aligned(g->k * sizeof(float));
-  r->sample = calloc(r->setup.batch, sizeof *r->sample);
+  r->sample = calloc(r->setup.exchange, sizeof *r->sample);
   if (!r->w || !r->b || !r->sample) TG_FAIL(TG_ERUNTIME, "no memory for %zu parameters", g->n);
   return find_milestones(r);
 }

@@ -91,9 +91,9 @@ void tg_report_derive(tg_report_run *run) {
   sum_train(run);
   sum_evaluations(run);
   if (isnan(run->workers)) run->workers = count_workers(run);
-  run->lambda = !tg_report_corrects(run) ? NAN
-                : isnan(c->sync_lambda)  ? (double)run->rule->default_lambda
-                                         : c->sync_lambda;
+  run->lambda = !run->rule || !(run->rule->default_lambda > 0) ? NAN
+                : isnan(c->sync_lambda)                        ? (double)run->rule->default_lambda
+                                                               : c->sync_lambda;
 }
 
 double tg_report_target(const tg_report_run *runs, size_t count) {

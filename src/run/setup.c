@@ -53,6 +53,16 @@ static tg_status count_batch(tg_setup *s) {
   return TG_OK;
 }
 
+static tg_status count_exchange(tg_setup *s) {
+  const tg_config *c = s->config;
+  uint64_t samples = s->batch * (s->rule->local_steps ? (uint64_t)c->sync_local_steps : 1);
+  if (samples > UINT32_MAX)
+    TG_FAIL(TG_ECONFIG, "sync.local_steps=%lld of train.batch=%u are %llu samples: more than %u",
+            (long long)c->sync_local_steps, s->batch, (unsigned long long)samples, UINT32_MAX);
+  s->exchange = (uint32_t)samples;
+  return TG_OK;
+}
+
 static tg_status read_order(tg_setup *s) {
   const tg_config *c = s->config;
   bool sim = is(c->transport_name, "sim") && s->rule->scheme == TG_SCHEME_ASYNC;
@@ -91,8 +101,10 @@ tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
   TG_TRY(tg_rule_find(c->sync_rule, &s->rule));
   TG_TRY(tg_optimizer_find(c->optimizer_name, &s->optimizer));
   TG_TRY(tg_transport_find(c->transport_name, &s->transport));
+  TG_TRY(tg_rule_check(s->rule, s->optimizer->name));
   TG_TRY(count_workers(s, ranks));
   TG_TRY(count_batch(s));
+  TG_TRY(count_exchange(s));
   TG_TRY(read_order(s));
   TG_TRY(tg_outline_create(c, s->batch, &s->outline));
   if (s->batch > s->outline->train_count / s->workers)
@@ -119,13 +131,19 @@ static tg_schedule schedule_of(const tg_setup *s) {
 
 static tg_hyper hyper_of(const tg_setup *s) {
   const tg_config *c = s->config;
-  return (tg_hyper){.lambda =
-                        isnan(c->sync_lambda) ? s->rule->default_lambda : (float)c->sync_lambda,
-                    .mean_square_decay = (float)c->sync_mean_square_decay,
-                    .epsilon = (float)c->sync_epsilon,
-                    .cap = (float)c->sync_cap,
-                    .momentum = (float)c->optimizer_momentum,
-                    .weight_decay = (float)c->optimizer_weight_decay};
+  return (tg_hyper){
+      .lambda = isnan(c->sync_lambda) ? s->rule->default_lambda : (float)c->sync_lambda,
+      .mean_square_decay = (float)c->sync_mean_square_decay,
+      .epsilon = (float)c->sync_epsilon,
+      .cap = (float)c->sync_cap,
+      .momentum = (float)c->optimizer_momentum,
+      .weight_decay = (float)c->optimizer_weight_decay,
+      .step_decay = (float)c->sync_step_decay,
+      .prediction_steps = isnan(c->sync_prediction_steps) ? (float)(s->workers - 1)
+                                                          : (float)c->sync_prediction_steps,
+      .elasticity =
+          isnan(c->sync_elasticity) ? 0.9f / (float)s->workers : (float)c->sync_elasticity,
+      .workers = (float)s->workers};
 }
 
 tg_server_options tg_setup_server(const tg_setup *s) {
@@ -142,7 +160,7 @@ tg_server_options tg_setup_server(const tg_setup *s) {
                              .ks = g->ks,
                              .folds = s->outline->folds,
                              .fold_count = s->outline->fold_count,
-                             .batch = s->batch,
+                             .batch = s->exchange,
                              .train_count = s->outline->train_count,
                              .epochs = c->train_epochs,
                              .eval_every = c->train_eval_every,
@@ -151,8 +169,12 @@ tg_server_options tg_setup_server(const tg_setup *s) {
 }
 
 tg_worker_options tg_setup_worker(const tg_setup *s) {
-  return (tg_worker_options){.clip_norm = s->config->sync_clip_norm,
-                             .chaos_nan_at = (uint64_t)s->config->chaos_nan_gradient_at};
+  const tg_config *c = s->config;
+  return (tg_worker_options){.clip_norm = c->sync_clip_norm,
+                             .local_steps =
+                                 s->rule->local_steps ? (uint32_t)c->sync_local_steps : 0,
+                             .weight_decay = c->optimizer_weight_decay,
+                             .chaos_nan_at = (uint64_t)c->chaos_nan_gradient_at};
 }
 
 tg_sync_options tg_setup_sync(const tg_setup *s) {
