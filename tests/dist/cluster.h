@@ -35,7 +35,12 @@ static inline float cluster_random(uint64_t a, uint64_t b, uint64_t c) {
 static inline tg_server_options cluster_options(const char *rule, const char *optimizer,
                                                 uint32_t workers, size_t n, double updates) {
   tg_server_options o = {.schedule = {.lr = 0.1},
-                         .hyper = {.mean_square_decay = 0.95f, .epsilon = 1e-7f, .momentum = 0.9f},
+                         .hyper = {.mean_square_decay = 0.95f,
+                                   .epsilon = 1e-7f,
+                                   .momentum = 0.9f,
+                                   .step_decay = 0.99f,
+                                   .prediction_steps = (float)(workers - 1),
+                                   .elasticity = 0.25f},
                          .workers = workers,
                          .n = n,
                          .batch = 1,

@@ -18,11 +18,16 @@ static void continue_both(cluster *a, cluster *b) {
   ck_assert(tg_server_finished(b->server));
 }
 
+static const struct {
+  const char *rule, *optimizer;
+} variants[] = {{"asgd", "sgd"},      {"dc-asgd-c", "momentum"}, {"dc-asgd-a", "nesterov"},
+                {"dc-asgd-a", "sgd"}, {"staleness-lr", "sgd"},   {"gap-aware", "momentum"},
+                {"dana-slim", "sgd"}, {"xgrad", "nesterov"},     {"xgrad", "sgd"},
+                {"dave-rpg", "sgd"},  {"easgd", "sgd"}};
+
 START_TEST(restored_bit_for_bit) {
   static const tg_fold fold = {0, 0, 2, 0.1f};
-  const char *rules[] = {"asgd", "dc-asgd-c", "dc-asgd-a", "dc-asgd-a"};
-  const char *optimizers[] = {"sgd", "momentum", "nesterov"};
-  tg_server_options o = cluster_options(rules[_i], optimizers[_i % 3], 5, 33, 120);
+  tg_server_options o = cluster_options(variants[_i].rule, variants[_i].optimizer, 5, 33, 120);
   o.global_state = _i == 3;
   o.k = o.ks = 2;
   o.folds = &fold;
@@ -183,7 +188,7 @@ int main(void) {
   Suite *suite = suite_create("server restore");
   TCase *tc = tcase_create("restore");
   tcase_set_timeout(tc, 120);
-  tcase_add_loop_test(tc, restored_bit_for_bit, 0, 4);
+  tcase_add_loop_test(tc, restored_bit_for_bit, 0, sizeof variants / sizeof *variants);
   tcase_add_test(tc, preempted_state_is_whole);
   tcase_add_test(tc, preempted_by_a_worker);
   tcase_add_test(tc, finished_runs_are_resumed);

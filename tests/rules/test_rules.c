@@ -42,16 +42,28 @@ START_TEST(rules_by_name) {
               {"ssgd", TG_SCHEME_SYNC, 0, false, false},
               {"asgd", TG_SCHEME_ASYNC, 0, false, false},
               {"dc-asgd-c", TG_SCHEME_ASYNC, 0.04f, false, true},
-              {"dc-asgd-a", TG_SCHEME_ASYNC, 2, true, true}};
-  ck_assert_uint_eq(tg_rule_count, sizeof rows / sizeof rows[0]);
-  for (size_t i = 0; i < tg_rule_count; i++) {
+              {"dc-asgd-a", TG_SCHEME_ASYNC, 2, true, true},
+              {"staleness-lr", TG_SCHEME_ASYNC, 0, false, false},
+              {"gap-aware", TG_SCHEME_ASYNC, 0, true, true},
+              {"dana-slim", TG_SCHEME_ASYNC, 0, true, false},
+              {"xgrad", TG_SCHEME_ASYNC, 0, true, false},
+              {"dave-rpg", TG_SCHEME_ASYNC, 0, true, false},
+              {"easgd", TG_SCHEME_ASYNC, 0, true, false}};
+  for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     const tg_rule *r = rule(rows[i].name);
     ck_assert_str_eq(r->name, rows[i].name);
     ck_assert_int_eq(r->scheme, rows[i].scheme);
     ck_assert(r->default_lambda == rows[i].lambda);
     ck_assert(r->has_state == rows[i].state);
     ck_assert((r->compensate != NULL) == rows[i].compensates);
+  }
+  for (size_t i = 0; i < tg_rule_count; i++) {
+    const tg_rule *r = tg_rules[i];
+    ck_assert_ptr_eq(rule(r->name), r);
     ck_assert(r->help && *r->help);
+    /* A step takes the place of what comes before and after an optimiser. */
+    ck_assert(!r->step || (r->optimizer && !r->compensate && !r->settle));
+    ck_assert(r->has_state || (!r->settle && !r->starts_at_w0));
   }
 }
 END_TEST
@@ -64,6 +76,25 @@ START_TEST(unknown_rules) {
   ck_assert_int_eq(tg_rule_find("backpropagation", &r), TG_ECONFIG);
   ck_assert_str_eq(tg_status_message(),
                    "no rule 'backpropagation'; `list rules` shows what there is");
+}
+END_TEST
+
+START_TEST(which_optimisers) {
+  ck_assert_int_eq(tg_rule_check(rule("asgd"), "momentum"), TG_OK);
+  ck_assert_int_eq(tg_rule_check(rule("xgrad"), "momentum"), TG_OK);
+  ck_assert_int_eq(tg_rule_check(rule("dana-slim"), "sgd"), TG_OK);
+  ck_assert_int_eq(tg_rule_check(rule("dana-slim"), "momentum"), TG_ECONFIG);
+  ck_assert_str_eq(tg_status_message(),
+                   "sync.rule=dana-slim goes with optimizer.name=sgd only, not with momentum");
+}
+END_TEST
+
+START_TEST(whose_state) {
+  ck_assert_uint_eq(tg_rule_states(rule("asgd"), false, 5), 0);
+  ck_assert_uint_eq(tg_rule_states(rule("dc-asgd-a"), false, 5), 5);
+  ck_assert_uint_eq(tg_rule_states(rule("dc-asgd-a"), true, 5), 1);
+  ck_assert_uint_eq(tg_rule_states(rule("gap-aware"), false, 5), 1);
+  ck_assert_uint_eq(tg_rule_states(rule("dana-slim"), true, 5), 5);
 }
 END_TEST
 
@@ -266,6 +297,8 @@ int main(void) {
   TCase *tc = tcase_create("rules");
   tcase_add_test(tc, rules_by_name);
   tcase_add_test(tc, unknown_rules);
+  tcase_add_test(tc, which_optimisers);
+  tcase_add_test(tc, whose_state);
   tcase_add_test(tc, constant_by_hand);
   tcase_add_test(tc, adaptive_by_hand);
   tcase_add_test(tc, first_push_is_inflated);

@@ -7,6 +7,7 @@
 
 async_options async_defaults(const char *rule, const char *optimizer, uint32_t workers, size_t n,
                              double updates) {
+  bool moves = strcmp(rule, "easgd") == 0;
   return (async_options){
       .rule = rule,
       .optimizer = optimizer,
@@ -14,7 +15,9 @@ async_options async_defaults(const char *rule, const char *optimizer, uint32_t w
       .updates = updates,
       .max_nonfinite = 1000,
       .problem = {.n = n, .k = 5, .batch = ASYNC_BATCH, .noise = 0.5f},
-      .comm = {.timeout_s = 60, .sim = {.seed = 3, .compute_s = 1, .sigma = 0.3, .slow_factor = 1}},
+      .comm = {.timeout_s = 60,
+               .worker = {.local_steps = moves ? 3 : 0, .weight_decay = 1e-3},
+               .sim = {.seed = 3, .compute_s = 1, .sigma = 0.3, .slow_factor = 1}},
   };
 }
 
@@ -24,27 +27,33 @@ tg_status async_server_options(const async_options *o, tg_server_options *out) {
   static const tg_schedule_step steps[] = {{.epoch = 5, .factor = 0.5}};
   /* Small enough that dc-asgd-a with momentum stays stable when a busy machine starves a worker: a
    * gradient a hundred updates late is repaired by the whole way that the weights have gone. */
-  *out = (tg_server_options){.schedule = {.lr = o->workers > 4 ? 0.02 / o->workers : 0.005,
-                                          .steps = steps,
-                                          .count = 1,
-                                          .warmup_epochs = 1},
-                             .hyper = {.mean_square_decay = 0.95f,
-                                       .epsilon = 1e-7f,
-                                       .momentum = 0.9f,
-                                       .weight_decay = 1e-3f},
-                             .workers = o->workers,
-                             .global_state = o->global_state,
-                             .n = o->problem.n,
-                             .k = o->problem.k,
-                             .ks = o->problem.k,
-                             .folds = folds,
-                             .fold_count = o->problem.k == 5 ? 2 : 0,
-                             .batch = ASYNC_BATCH,
-                             .train_count = ASYNC_BATCH * ASYNC_EPOCH,
-                             .epochs = o->updates / ASYNC_EPOCH,
-                             .eval_every = o->eval_every / ASYNC_EPOCH,
-                             .checkpoint_every = o->checkpoint_every / ASYNC_EPOCH,
-                             .max_nonfinite = o->max_nonfinite};
+  const double lr = o->workers > 4 ? 0.02 / o->workers : 0.005;
+  *out = (tg_server_options){
+      .schedule = {.lr = o->lr > 0 ? o->lr : lr, .steps = steps, .count = 1, .warmup_epochs = 1},
+      .hyper = {.mean_square_decay = 0.95f,
+                .epsilon = 1e-7f,
+                .momentum = 0.9f,
+                .weight_decay = 1e-3f,
+                .step_decay = 0.99f,
+                .prediction_steps = (float)(o->workers - 1),
+                .elasticity = 0.9f / (float)o->workers},
+      .workers = o->workers,
+      .global_state = o->global_state,
+      .n = o->problem.n,
+      .k = o->problem.k,
+      .ks = o->problem.k,
+      .folds = folds,
+      .fold_count = o->problem.k == 5 ? 2 : 0,
+      .batch = ASYNC_BATCH,
+      .train_count = ASYNC_BATCH * ASYNC_EPOCH,
+      .epochs = o->updates / ASYNC_EPOCH,
+      .eval_every = o->eval_every / ASYNC_EPOCH,
+      .checkpoint_every = o->checkpoint_every / ASYNC_EPOCH,
+      .max_nonfinite = o->max_nonfinite};
+  if (o->comm.worker.local_steps) {
+    out->batch *= o->comm.worker.local_steps;
+    out->train_count *= o->comm.worker.local_steps;
+  }
   TG_TRY(tg_rule_find(o->rule, &out->rule));
   TG_TRY(tg_optimizer_find(o->optimizer, &out->optimizer));
   out->hyper.lambda = out->rule->default_lambda;

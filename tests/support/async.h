@@ -11,6 +11,7 @@ typedef struct async_options {
   const char *rule, *optimizer;
   uint32_t workers;
   double updates, eval_every, checkpoint_every; /* all in updates */
+  double lr;                                    /* 0: one at which every rule is stable */
   uint64_t max_nonfinite;
   bool global_state;
   quadratic_options problem;

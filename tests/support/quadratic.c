@@ -84,6 +84,13 @@ static tg_status place_gradient(tg_compute *c, float *g) {
   return TG_OK;
 }
 
+void quadratic_gradient(size_t n, uint32_t worker, uint64_t step, float noise, const double *w,
+                        double *g) {
+  tg_rng r = tg_rng_open(17, TG_RNG_TEST, worker, step);
+  for (size_t i = 0; i < n; i++)
+    g[i] = curvature(i) * (w[i] - minimum(i)) + (double)(noise * unit(&r));
+}
+
 double quadratic_loss(size_t n, const float *w) {
   double loss = 0;
   for (size_t i = 0; i < n; i++) {

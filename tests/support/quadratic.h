@@ -25,6 +25,9 @@ void quadratic_destroy(tg_compute *compute);
 uint64_t quadratic_taken(const tg_compute *compute);
 /* The weights that training starts from. */
 void quadratic_initial(size_t n, float *w);
+/* The gradient of one batch, in double. */
+void quadratic_gradient(size_t n, uint32_t worker, uint64_t step, float noise, const double *w,
+                        double *g);
 /* loss(w), in double. */
 double quadratic_loss(size_t n, const float *w);
 
