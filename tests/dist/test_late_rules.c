@@ -19,7 +19,7 @@ enum { VARIANTS = sizeof variants / sizeof *variants, PARAMETERS = 61, PUSHES = 
 typedef struct beside {
   async_run run;
   tg_schedule schedule;
-  ref_late ref;
+  ref_late ref, one; /* over the whole run; over one step at a time */
   uint64_t applied, evaluated;
 } beside;
 
@@ -29,19 +29,18 @@ static double scheduled(const beside *b, uint64_t t) {
 }
 
 /* What worker m brings, computed at what the reference sent it. */
-static void bring(const beside *b, const tg_msg *in, double *g) {
-  const ref_late *r = &b->ref;
+static void bring(const beside *b, const ref_late *r, const tg_msg *in, double *g) {
   const uint32_t steps = b->run.o.comm.worker.local_steps, m = in->worker;
   const float noise = b->run.o.problem.noise;
   double x[PARAMETERS];
-  memcpy(x, r->sent[m], sizeof x);
+  memcpy(x, r->sent[m], r->n * sizeof *x);
   if (!steps) quadratic_gradient(r->n, m, in->step, noise, x, g);
   for (uint32_t k = 0; k < steps; k++) {
     quadratic_gradient(r->n, m, in->step * steps + k, noise, x, g);
     for (size_t i = 0; i < r->n; i++)
       x[i] -= scheduled(b, in->version) * (g[i] + r->weight_decay * x[i]);
   }
-  if (steps) memcpy(g, x, sizeof x);
+  if (steps) memcpy(g, x, r->n * sizeof *x);
 }
 
 static double distance(const float *x, const double *expected, size_t n) {
@@ -53,6 +52,37 @@ static double distance(const float *x, const double *expected, size_t n) {
   return sqrt(error / size);
 }
 
+/* The reference `one`, about to make the same step from the server's own state. */
+static void same_state(beside *b) {
+  tg_server_state t = tg_server_state_of(b->run.server);
+  ref_late *r = &b->one;
+  const bool last = strcmp(r->rule, "xgrad") == 0, squares = strcmp(r->rule, "gap-aware") == 0;
+  r->updates = (double)t.update;
+  for (size_t i = 0; i < r->n; i++) {
+    r->w[i] = t.w[i];
+    if (r->velocity) r->v[i] = t.slot[0][i];
+    if (last) r->last[i] = -t.rule_state[0][i];
+    if (squares) r->squares[i] = t.rule_state[0][i];
+    for (int m = 0; m < r->workers; m++) {
+      r->sent[m][i] = t.bak[m][i];
+      if (!last && !squares && t.rule_state_count) r->own[m][i] = t.rule_state[m][i];
+    }
+  }
+}
+
+/* Every weight after one step, relative to what was added up. */
+static void check_step(beside *b, const tg_msg *in, double lr, double staleness) {
+  const float *w = tg_server_state_of(b->run.server).w;
+  double brought[PARAMETERS];
+  bring(b, &b->one, in, brought);
+  ref_late_push(&b->one, (int)in->worker, brought, lr, staleness);
+  for (size_t i = 0; i < b->one.n; i++) {
+    double size = fabs(b->one.w[i]) + lr * (fabs(brought[i]) + 10 * fabs(b->one.v[i])) + 1e-2;
+    ck_assert_msg(fabs(w[i] - b->one.w[i]) <= 1e-6 * size, "%s, weight %zu: %.9g, not %.9g",
+                  b->one.rule, i, w[i], b->one.w[i]);
+  }
+}
+
 static tg_status follow(void *self, const tg_msg *in, const tg_server_event *event, bool *preempt) {
   beside *b = self;
   tg_server_state t = tg_server_state_of(b->run.server);
@@ -60,22 +90,24 @@ static tg_status follow(void *self, const tg_msg *in, const tg_server_event *eve
   (void)preempt;
   if (event->applied) {
     uint64_t update = event->update - 1;
-    bring(b, in, brought);
-    ref_late_push(&b->ref, (int)in->worker, brought, scheduled(b, update),
-                  (double)(update - in->version));
+    double lr = scheduled(b, update), staleness = (double)(update - in->version);
+    bring(b, &b->ref, in, brought);
+    ref_late_push(&b->ref, (int)in->worker, brought, lr, staleness);
+    check_step(b, in, lr, staleness);
     ck_assert_uint_eq(event->staleness, update - in->version);
     b->applied++;
   }
   b->evaluated += event->evaluated;
   if (event->serves) {
     ref_late_pull(&b->ref, (int)in->worker, t.pending[in->worker] == TG_MSG_EVALUATE);
-    double apart = distance(t.bak[in->worker], b->ref.sent[in->worker], PARAMETERS);
+    double apart = distance(t.bak[in->worker], b->ref.sent[in->worker], b->ref.n);
     ck_assert_msg(apart <= 1e-5, "%s, update %llu: sent %.3g apart", b->ref.rule,
                   (unsigned long long)event->update, apart);
   }
-  double apart = distance(t.w, b->ref.w, PARAMETERS);
+  double apart = distance(t.w, b->ref.w, b->ref.n);
   ck_assert_msg(apart <= 1e-5, "%s, update %llu: %.3g apart", b->ref.rule,
                 (unsigned long long)event->update, apart);
+  same_state(b);
   return TG_OK;
 }
 
@@ -87,6 +119,9 @@ static void compare(const char *rule, const char *optimizer, uint32_t workers, t
    * and curvatures up to 1.5 a descent whose rate is above 2 sin(pi / 26) / 1.5 = .16 swings ever
    * wider, so that what float32 rounds grows with it. */
   o.lr = strcmp(optimizer, "momentum") == 0 ? 0.01 : 0.04;
+  /* A gap-aware step changes with w_bak lr |g| / C times as much: where a gradient is suddenly much
+   * larger than the average step, differences of the last bit grow. */
+  if (strcmp(rule, "gap-aware") == 0) o.problem.noise = 0.1f;
   o.eval_every = 17;
   o.comm.sim.order = order;
   o.comm.sim.slow_workers = 1;
@@ -103,12 +138,15 @@ static void compare(const char *rule, const char *optimizer, uint32_t workers, t
                      .steps_ahead = server.hyper.prediction_steps,
                      .elasticity = server.hyper.elasticity};
   ck_ok(async_open(&o, "sim", true, true, &b.run));
+  b.one = b.ref;
   ref_late_open(&b.ref, async_weights(&b.run));
+  ref_late_open(&b.one, async_weights(&b.run));
   tg_observer observer = {.self = &b, .handled = follow};
   ck_ok(async_serve(&b.run, &observer));
   ck_assert_uint_eq(b.applied, PUSHES);
   ck_assert_uint_gt(b.evaluated, PUSHES / 17);
   ref_late_close(&b.ref);
+  ref_late_close(&b.one);
   async_close(&b.run);
 }
 
