@@ -35,7 +35,8 @@ static tg_status handled(void *self, const tg_msg *in, const tg_server_event *ev
   (void)preempt;
   if (event->evaluated) {
     /* The weights that were evaluated are those of the version that was sent. */
-    double epoch = (double)in->version * job->setup.exchange / (double)job->setup.outline->train_count;
+    double epoch =
+        (double)in->version * job->setup.exchange / (double)job->setup.outline->train_count;
     if (job->sync) epoch *= job->setup.workers;
     TG_TRY(tg_recorder_evaluated(job->recorder, in->version, epoch, in->loss_sum, in->correct,
                                  in->samples));

@@ -40,11 +40,18 @@ out=$(train run.name=probe train.epochs=0 2>&1); rc=$?
 [ $rc != 69 ] || skip "cuda: $(tail -n 1 <<<"$out")"
 [ $rc = 0 ] || fail "device $device: exit $rc: $out"
 
+# rule NAME - sets `keys`: that rule, and plain SGD where it makes the step itself.
+rule() {
+  keys=(sync.rule="$1")
+  case $1 in dana-slim | dave-rpg | easgd) keys+=(optimizer.name=sgd sync.local_steps=2) ;; esac
+}
+
 # Runs repeat; and updates on the host are those on the device.
-for rule in sgd ssgd asgd dc-asgd-c dc-asgd-a; do
+for rule in sgd ssgd asgd dc-asgd-c dc-asgd-a staleness-lr gap-aware dana-slim xgrad dave-rpg easgd; do
+  rule $rule
   for run in once again host; do
     where=auto; [ $run != host ] || where=cpu
-    train sync.rule=$rule run.name=$rule-$run server.device=$where || fail "$rule, $run"
+    train "${keys[@]}" run.name=$rule-$run server.device=$where || fail "$rule, $run"
   done
   same $rule-once $rule-again "$rule, two runs"
   same $rule-once $rule-host "$rule, updates on the host"
@@ -67,12 +74,16 @@ timeout 100 "$TARDIGRAD" -q eval runs/sgd-once >eval.txt || fail "eval"
 # Over MPI, workers share the device: an asynchronous run replays to the bit, a synchronous one of
 # two workers is the simulated one (a sum of two is the same in either order).
 mpi() { timeout 300 mpirun -n 3 "$TARDIGRAD" -q train mlp.yaml device.name="$device" transport.name=mpi "$@"; }
-for rule in asgd dc-asgd-a; do
-  mpi sync.rule=$rule run.name=mpi-$rule || fail "mpi, $rule"
+for rule in asgd dc-asgd-a easgd; do
+  rule $rule
+  mpi "${keys[@]}" run.name=mpi-$rule || fail "mpi, $rule"
   timeout 300 "$TARDIGRAD" -q replay runs/mpi-$rule || fail "mpi, $rule: replay"
 done
-mpi sync.rule=dc-asgd-a server.device="$device" run.name=mpi-server || fail "mpi, the server on the device"
-timeout 300 "$TARDIGRAD" -q replay runs/mpi-server || fail "mpi, the server on the device: replay"
+for rule in dc-asgd-a xgrad easgd; do
+  rule $rule
+  mpi "${keys[@]}" server.device="$device" run.name=mpi-server-$rule || fail "mpi, the server on the device, $rule"
+  timeout 300 "$TARDIGRAD" -q replay runs/mpi-server-$rule || fail "mpi, the server on the device, $rule: replay"
+done
 mpi sync.rule=dc-asgd-a transport.shared_memory=false run.piece_bytes=4096 run.name=mpi-pieces || fail "mpi, in pieces"
 timeout 300 "$TARDIGRAD" -q replay runs/mpi-pieces || fail "mpi, in pieces: replay"
 mpi sync.rule=ssgd run.name=mpi-ssgd || fail "mpi, ssgd"
@@ -80,16 +91,17 @@ train sync.rule=ssgd sim.workers=2 run.name=sim-ssgd || fail "sim, ssgd"
 same mpi-ssgd sim-ssgd "ssgd over mpi and in the simulator"
 
 # Stopped by SIGTERM and resumed: nobody could tell.
-for rule in sgd dc-asgd-a; do
-  train sync.rule=$rule train.epochs=40 run.name=$rule-whole || fail "$rule, whole"
-  "$TARDIGRAD" -q train mlp.yaml device.name="$device" sync.rule=$rule train.epochs=40 run.name=$rule-stopped & pid=$!
+for rule in sgd dc-asgd-a easgd xgrad; do
+  rule $rule
+  train "${keys[@]}" train.epochs=40 run.name=$rule-whole || fail "$rule, whole"
+  "$TARDIGRAD" -q train mlp.yaml device.name="$device" "${keys[@]}" train.epochs=40 run.name=$rule-stopped & pid=$!
   for ((nap = 0; nap < 600; nap++)); do
     compgen -G "runs/$rule-stopped/checkpoints/[1-9]*" >/dev/null && break
     sleep 0.05
   done
   kill -TERM $pid 2>/dev/null; wait $pid; rc=$?
   [ $rc = 75 ] || fail "$rule: SIGTERM: exit $rc, expected 75"
-  train sync.rule=$rule train.epochs=40 run.name=$rule-stopped resume=auto || fail "$rule: resuming"
+  train "${keys[@]}" train.epochs=40 run.name=$rule-stopped resume=auto || fail "$rule: resuming"
   same $rule-whole $rule-stopped "$rule, stopped and resumed"
 done
 

@@ -84,6 +84,15 @@ static const struct {
     {"asgd", "sgd", false, 1000, 5, 256, true},
     {"dc-asgd-a", "momentum", true, 300007, 3000, 65536, true},
     {"dc-asgd-c", "nesterov", false, 1, 0, 16, true},
+    {"staleness-lr", "momentum", false, 1000, 5, 256, true},
+    {"gap-aware", "momentum", false, 4097, 5, 1024, false},
+    {"dana-slim", "sgd", false, 4097, 5, 1024, true},
+    {"xgrad", "momentum", false, 131073, 5, 65536, true},
+    {"xgrad", "sgd", false, 1000, 5, 256, false},
+    {"dave-rpg", "sgd", false, 4097, 5, 1024, false},
+    {"dave-rpg", "sgd", false, 131073, 5, 65536, true},
+    {"easgd", "sgd", false, 4097, 5, 1024, false},
+    {"easgd", "sgd", false, 131073, 5, 65536, true},
 };
 
 START_TEST(replays_to_the_bit) {

@@ -28,6 +28,12 @@ recorded constant 5 sync.rule=dc-asgd-c sync.lambda=5 sync.cap=0.5 optimizer.nam
 recorded clipped 5 sync.rule=dc-asgd-a sync.clip_norm=0.5 run.piece_bytes=4096
 recorded resnet 5 sync.rule=dc-asgd-a model.name=resnet20 data.train_limit=512 data.augment=crop_flip train.epochs=1 optimizer.schedule= checkpoint.every=0.5
 recorded resnet-bf16 5 sync.rule=asgd model.name=resnet20 data.train_limit=512 train.epochs=1 optimizer.schedule= device.precision=bf16
+for rule in staleness-lr gap-aware dana-slim xgrad dave-rpg easgd; do
+  recorded "$rule" 5 sync.rule=$rule optimizer.weight_decay=1e-4 checkpoint.every=0.7
+done
+recorded xgrad-momentum 5 sync.rule=xgrad sync.prediction_steps=2 optimizer.name=momentum optimizer.momentum=0.5
+recorded gap-momentum 5 sync.rule=gap-aware optimizer.name=momentum optimizer.momentum=0.5 sync.step_decay=0.9
+recorded easgd-far 5 sync.rule=easgd sync.local_steps=3 sync.elasticity=0.4 sync.clip_norm=0.5 chaos.nan_gradient_at=3 transport.shared_memory=false
 recorded faulty 5 sync.rule=dc-asgd-a chaos.nan_gradient_at=3
 
 # A trace that says something else is noticed.
@@ -50,7 +56,11 @@ for average in mean scaled fixed; do
 done
 # One worker is SGD, whatever carries it.
 "$TARDIGRAD" -q train mlp.yaml run.name=sgd || fail sgd
-for rule in ssgd asgd dc-asgd-c dc-asgd-a; do
+for rule in ssgd asgd dc-asgd-c dc-asgd-a staleness-lr gap-aware xgrad; do
   timeout 120 mpirun -n 2 "$TARDIGRAD" -q train mlp.yaml run.name=one-$rule sync.rule=$rule || fail "one worker, $rule"
   [ "$(hash runs/one-$rule)" = "$(hash runs/sgd)" ] || fail "one worker, $rule: not SGD to the bit"
 done
+# One worker with a velocity of its own is Nesterov's momentum.
+"$TARDIGRAD" -q train mlp.yaml run.name=nesterov optimizer.name=nesterov optimizer.weight_decay=1e-4 || fail nesterov
+timeout 120 mpirun -n 2 "$TARDIGRAD" -q train mlp.yaml run.name=one-dana sync.rule=dana-slim optimizer.weight_decay=1e-4 || fail "one worker, dana-slim"
+[ "$(hash runs/one-dana)" = "$(hash runs/nesterov)" ] || fail "one worker, dana-slim: not nesterov to the bit"
