@@ -6,8 +6,8 @@
  *
  * One message is handled by tg_server_begin (decides what happens and what is answered), then
  * tg_server_apply over all spans of [0,n) (push and pull in one pass over memory: the update, and
- * w_bak(m) = w, which is itself the send buffer), then tg_server_end. tg_server_step is the three
- * in one call. */
+ * w_bak(m) = w, or what the rule serves in its place, which is itself the send buffer), then
+ * tg_server_end. tg_server_step is the three in one call. */
 #ifndef TARDIGRAD_SERVER_H
 #define TARDIGRAD_SERVER_H
 
@@ -118,9 +118,9 @@ TG_CHECKED tg_status tg_server_begin(tg_server *server, const tg_msg *in, tg_msg
                                      tg_server_event *event);
 
 /* tg_server_apply - over [span.lo,span.hi): applies the gradient g (span.hi-span.lo floats in host
- * memory or, with device_workers, in the device's; overwritten) if the event says applied (else g
- * is ignored), and writes w_bak(m) if it serves. Spans come in any order, each parameter once.
- * OpenMP threads share the span. */
+ * memory or, with device_workers, in the device's; overwritten; with rule->local_steps it is the
+ * worker's weights) if the event says applied (else g is ignored), and writes w_bak(m) if it
+ * serves. Spans come in any order, each parameter once. OpenMP threads share the span. */
 TG_CHECKED tg_status tg_server_apply(tg_server *server, tg_span span, float *g);
 
 /* tg_server_end - folds the batch statistics [ks] (NULL when not applied), completes the event.

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "../support/fixture.h"
+#include "tardigrad/optim.h"
+#include "tardigrad/update.h"
 #include "tardigrad/worker.h"
 
 enum { N = 100003, KS = 3 };
@@ -179,6 +181,84 @@ START_TEST(passes_failures_up) {
 }
 END_TEST
 
+/* ---- steps of its own ---- */
+
+/* The gradient of (worker, step) at w: linear in w, other for every step. */
+static tg_status moving(tg_compute *c, uint32_t worker, uint64_t step, const float *w,
+                        double *loss_sum, uint64_t *correct) {
+  ck_assert_uint_eq(worker, 3);
+  ck_assert_uint_eq(step, fake.step++);
+  for (size_t i = 0; i < c->n; i++) c->g[i] = 0.5f * w[i] + fake.g[(i + step) % N];
+  for (size_t i = 0; i < KS; i++) c->s[i] = (float)step;
+  if (step == fake.worker) c->g[7] = INFINITY;
+  *loss_sum = (double)step;
+  *correct = step;
+  return TG_OK;
+}
+
+static tg_msg move(uint32_t steps) {
+  tg_msg in = request, out;
+  tg_compute c = compute;
+  in.lr = 0.125;
+  c.gradient = moving;
+  options.local_steps = steps;
+  options.weight_decay = 0.25;
+  fake.step = in.step * steps;
+  ck_ok(tg_worker_prepare(&c, &options));
+  ck_ok(tg_worker_step(&c, &options, &in, fake.w, NULL, &out));
+  tg_worker_release(&c);
+  ck_assert_ptr_null(c.x);
+  return out;
+}
+
+START_TEST(pushes_where_its_steps_led) {
+  static float x[N], d[N];
+  double squares = 0;
+  for (size_t i = 0; i < N; i++) fake.w[i] = (float)cos((double)i);
+  options.clip_norm = _i ? 60 : 0;
+  tg_msg out = move(4);
+  ck_assert_uint_eq(fake.step, 40); /* of exchange 9: steps 36 to 39 */
+  ck_assert(out.kind == TG_MSG_PUSH && out.flags == 0 && out.step == 9 && out.version == 77);
+  ck_assert_uint_eq(out.samples, 4 * 16);
+  ck_assert_uint_eq(out.correct, 36 + 37 + 38 + 39);
+  ck_assert_double_eq(out.loss_sum, 36 + 37 + 38 + 39);
+  ck_assert(s[0] == 39);
+  memcpy(x, fake.w, sizeof x);
+  for (uint64_t step = 36; step < 40; step++) {
+    for (size_t i = 0; i < N; i++) d[i] = 0.5f * x[i] + fake.g[(i + step) % N];
+    double square = tg_square_sum(N, d);
+    squares += square;
+    float factor = tg_clip_scale(sqrt(square), options.clip_norm);
+    ck_assert((factor < 1) == _i);
+    for (size_t i = 0; i < N; i++) {
+      float clipped = factor == 1 ? d[i] : d[i] * factor;
+      x[i] -= 0.125f * (clipped + 0.25f * x[i]);
+    }
+  }
+  ck_assert_mem_eq(g, x, sizeof g);
+  ck_assert_double_eq_tol(out.gradient_norm, sqrt(squares / 4), 1e-9);
+}
+END_TEST
+
+START_TEST(stops_where_its_steps_are_not_finite) {
+  fake.worker = 37;
+  tg_msg out = move(4);
+  ck_assert_uint_eq(out.flags, TG_FLAG_NONFINITE);
+  ck_assert_uint_eq(fake.step, 38);
+  fake.worker = 0;
+  options.chaos_nan_at = 10;
+  ck_assert_uint_eq(move(4).flags, TG_FLAG_NONFINITE);
+  options.chaos_nan_at = 38;
+  ck_assert_uint_eq(move(4).flags, 0);
+  /* Every gradient is finite, but where they lead is not. */
+  options.chaos_nan_at = 0;
+  fake.w[5] = 3.3e38f;
+  ck_assert_uint_eq(move(1).flags, 0);
+  fake.g[5 + 9] = -3.4e38f;
+  ck_assert_uint_eq(move(1).flags, TG_FLAG_NONFINITE);
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("worker");
   TCase *tc = tcase_create("worker");
@@ -193,6 +273,8 @@ int main(void) {
   tcase_add_test(tc, makes_the_gradient_asked_for_not_finite);
   tcase_add_test(tc, evaluates);
   tcase_add_test(tc, passes_failures_up);
+  tcase_add_loop_test(tc, pushes_where_its_steps_led, 0, 2);
+  tcase_add_test(tc, stops_where_its_steps_are_not_finite);
   suite_add_tcase(suite, tc);
   return fixture_run(suite, 0) != 0;
 }
