@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tardigrad/hyper.h"
 #include "tardigrad/status.h"
 
 /* Rules and optimisers run block by block: a block and its companions stay in the L1 cache, so that
@@ -25,6 +26,10 @@ typedef struct tg_hyper {
   float weight_decay;      /* optimizer.weight_decay */
   uint64_t update;         /* server updates applied before this one, t */
   uint64_t staleness;      /* t - version of the weights the gradient was computed at */
+  tg_optimizer_keys keys;
+  /* Filled in by tg_optimizer_prepare, whoever makes the update. */
+  tg_factors factors;
+  const struct tg_optimizer *inner; /* what lookahead wraps; else NULL */
 } tg_hyper;
 
 typedef enum {

@@ -19,6 +19,8 @@ typedef struct tg_update {
   float *bak_out;     /* where w is copied after the update; may equal w_bak */
   float *rule_state;
   float *slot[TG_MAX_SLOTS];
+  float *whole; /* of optimisers that take the gradient as a whole: where it is gathered [n]; NULL:
+                   it stays in g */
 } tg_update;
 
 typedef struct tg_update_sums {
@@ -29,6 +31,12 @@ typedef struct tg_update_sums {
  * one place where weights in host memory change, whatever the scheme. g points at element span.lo
  * and may be overwritten. Adds to the sums. */
 void tg_update_apply(const tg_update *u, tg_span span, float *g, tg_update_sums *sums);
+
+/* tg_update_whole - of optimisers that look at whole tensors: tg_update_apply makes the rule's part
+ * of the update only, and this the rest, once, when it has been called over all of [0,n). g [n] is
+ * what it left: u->whole, or the gradient itself. */
+TG_CHECKED tg_status tg_update_whole(const tg_update *u, const tg_layout *layout, size_t n,
+                                     float *g);
 
 /* tg_square_sum - of x [n], in double, in an order that depends on n alone: TG_SUM_PARTS parts,
  * each of TG_SUM_LANES interleaved sums. Devices add in the same order, so that a gradient's norm,
