@@ -67,6 +67,11 @@ static inline size_t tg_optimizer_slot_length(const tg_optimizer *o, const tg_op
   return o->slot_length ? o->slot_length(keys, layout, i) : n;
 }
 
+/* tg_layout_check - TG_ECONFIG where an optimiser of whole tensors cannot work: the tensors are not
+ * together [0,n), or the vectors lie in a device's memory. */
+TG_CHECKED tg_status tg_layout_check(const tg_optimizer *o, const tg_layout *layout, size_t n,
+                                     bool on_device);
+
 typedef struct tg_schedule_step {
   double epoch;  /* effective epoch at which the factor applies */
   double factor; /* multiplies the learning rate from then on; factors accumulate */

@@ -147,6 +147,7 @@ tg_status tg_server_begin(tg_server *s, const tg_msg *in, tg_msg *reply, tg_serv
   uint32_t m = in->worker;
   s->worker = m;
   s->sums = (tg_update_sums){0};
+  s->gathered = 0;
   s->checkpoint_due = false;
   if (in->flags & TG_FLAG_PREEMPT) tg_server_preempt(s);
   if (s->preempted) {
@@ -170,6 +171,17 @@ static tg_status show(tg_server *s, uint32_t m, tg_span span) {
                              (span.hi - span.lo) * sizeof(float));
 }
 
+bool tg_server_waits(const tg_server *s) {
+  return s->event.applied && s->whole;
+}
+
+/* An optimiser of whole tensors takes the gradient when its last span is there. */
+static tg_status gather(tg_server *s, const tg_update *u, tg_span span) {
+  s->gathered += span.hi - span.lo;
+  if (!s->whole || s->gathered < s->options.n) return TG_OK;
+  return tg_update_whole(u, &s->options.layout, s->options.n, s->whole);
+}
+
 tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
   float *bak = s->bak[s->worker];
   if (!s->event.applied) {
@@ -181,11 +193,13 @@ tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
                  .hyper = s->hyper,
                  .w = s->w,
                  .w_bak = bak,
-                 .bak_out = s->event.serves ? bak : NULL};
+                 .bak_out = s->event.serves ? bak : NULL,
+                 .whole = s->whole};
   if (s->state.rule_state_count)
     u.rule_state = s->rule_state[s->options.global_state ? 0 : s->worker];
   memcpy(u.slot, s->slot, sizeof u.slot);
   TG_TRY(tg_live_update(&s->live, &u, span, g, s->options.device_workers, &s->sums));
+  TG_TRY(gather(s, &u, span));
   return show(s, s->worker, span);
 }
 

@@ -100,10 +100,11 @@ done:
   return status;
 }
 
-/* The message of a failure is its thread's own: the first tensor that failed says it again. */
+/* The message of a failure is its thread's own: that of the first tensor is said again. */
 static tg_status whole(const tg_hyper *h, const tg_layout *layout, float *w, float *g,
                        float *const *slot) {
   tg_status failed = TG_OK;
+  size_t first = SIZE_MAX;
   char message[256] = "";
 #pragma omp parallel for schedule(dynamic, 1)
   for (size_t i = 0; i < layout->count; i++) {
@@ -113,7 +114,8 @@ static tg_status whole(const tg_hyper *h, const tg_layout *layout, float *w, flo
     tg_status status = step(h, part, w + part->offset, g + part->offset, state);
     if (status == TG_OK) continue;
 #pragma omp critical
-    {
+    if (i < first) {
+      first = i;
       failed = status;
       snprintf(message, sizeof message, "shampoo: %s", tg_status_message());
     }
