@@ -7,8 +7,9 @@
  * A dimension of 1 does not count, and one above optimizer.shampoo_limit is left alone. Where one
  * dimension is left (vectors too), its matrix is taken to the power -1/2, the paper's -1/(2k) for k
  * dimensions; where none is, every element by itself: AdaGrad, w -= lr g / sqrt(sum g^2 + epsilon).
- * Roots are computed anew every optimizer.shampoo_every updates, from the first on. No momentum;
- * weight decay is part of the gradient.
+ * Roots are computed anew every optimizer.shampoo_every updates, and in each of the first so many:
+ * the roots of one gradient alone would lengthen all that is new in the next ones, up to
+ * 1 / sqrt(epsilon) times. No momentum; weight decay is part of the gradient.
  *
  * State: for each side the sum and its root, dimension^2 floats each; they are one slot, tensor
  * after tensor, so that a checkpoint holds them. Tensors are shared among threads, each computed by
@@ -61,7 +62,8 @@ static void step_each(const tg_hyper *h, size_t n, float *restrict w, const floa
 /* g and spare [count] take turns: where the preconditioned gradient ends is returned. */
 static tg_status precondition(const tg_hyper *h, const tg_part *part, sides s, float *state,
                               float *g, float *spare, const float **out) {
-  bool anew = h->update % h->keys.shampoo_every == 0, both = s.left && s.right;
+  uint64_t every = h->keys.shampoo_every;
+  bool anew = h->update < every || h->update % every == 0, both = s.left && s.right;
   float *left = state, *left_root = left + s.left * s.left;
   float *right = left_root + s.left * s.left, *right_root = right + s.right * s.right;
   if (s.left) tg_gram_add(part->rows, part->cols, g, false, left);
