@@ -4,9 +4,11 @@
  *
  *   L <- L + G G^T,  R <- R + G^T G,  W <- W - lr (L + epsilon I)^(-1/4) G (R + epsilon I)^(-1/4)
  *
- * A dimension of 1 does not count, and one above optimizer.shampoo_limit is left alone. Where one
- * dimension is left (vectors too), its matrix is taken to the power -1/2, the paper's -1/(2k) for k
- * dimensions; where none is, every element by itself: AdaGrad, w -= lr g / sqrt(sum g^2 + epsilon).
+ * A dimension above optimizer.shampoo_limit is left alone: the other's matrix is then taken to the
+ * power -1/2, the paper's -1/(2k) for k dimensions. Where both are, and for vectors, every element
+ * goes by itself: AdaGrad, w -= lr g / sqrt(sum g^2 + epsilon). (The paper would give a vector its
+ * full matrix; but an update adds one direction to that, and between two computations of its root
+ * every other direction would be lengthened 1 / sqrt(epsilon) times.)
  * Roots are computed anew every optimizer.shampoo_every updates, and in each of the first so many:
  * the roots of one gradient alone would lengthen all that is new in the next ones, up to
  * 1 / sqrt(epsilon) times. No momentum; weight decay is part of the gradient.
@@ -27,10 +29,11 @@ typedef struct sides {
 } sides;
 
 static size_t side_of(size_t dimension, size_t limit) {
-  return dimension > 1 && dimension <= limit ? dimension : 0;
+  return dimension <= limit ? dimension : 0;
 }
 
 static sides sides_of(const tg_part *part, const tg_optimizer_keys *keys) {
+  if (part->rows == 1 || part->cols == 1) return (sides){0, 0};
   return (sides){side_of(part->rows, keys->shampoo_limit),
                  side_of(part->cols, keys->shampoo_limit)};
 }

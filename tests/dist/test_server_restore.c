@@ -21,9 +21,9 @@ static void continue_both(cluster *a, cluster *b) {
 START_TEST(restored_bit_for_bit) {
   static const tg_fold fold = {0, 0, 2, 0.1f};
   const char *rules[] = {"asgd", "dc-asgd-c", "dc-asgd-a", "dc-asgd-a"};
-  const char *optimizers[] = {"sgd", "momentum", "nesterov"};
-  tg_server_options o = cluster_options(rules[_i], optimizers[_i % 3], 5, 33, 120);
-  o.global_state = _i == 3;
+  const char *optimizer = tg_optimizers[(size_t)_i % tg_optimizer_count]->name;
+  tg_server_options o = cluster_options(rules[_i % 4], optimizer, 5, 33, 120);
+  o.global_state = _i % 4 == 3;
   o.k = o.ks = 2;
   o.folds = &fold;
   o.fold_count = 1;
@@ -183,7 +183,7 @@ int main(void) {
   Suite *suite = suite_create("server restore");
   TCase *tc = tcase_create("restore");
   tcase_set_timeout(tc, 120);
-  tcase_add_loop_test(tc, restored_bit_for_bit, 0, 4);
+  tcase_add_loop_test(tc, restored_bit_for_bit, 0, 2 * (int)tg_optimizer_count);
   tcase_add_test(tc, preempted_state_is_whole);
   tcase_add_test(tc, preempted_by_a_worker);
   tcase_add_test(tc, finished_runs_are_resumed);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tardigrad/optim.h"
+#include "../support/optimizers.h"
 
 static const tg_optimizer *optimizer(const char *name) {
   const tg_optimizer *o;
@@ -15,10 +15,12 @@ static const tg_optimizer *optimizer(const char *name) {
 }
 
 START_TEST(optimizers_by_name) {
-  const char *names[] = {"sgd", "momentum", "nesterov"};
-  const int slots[] = {0, 1, 1};
-  ck_assert_uint_eq(tg_optimizer_count, 3);
-  for (int i = 0; i < 3; i++) {
+  const char *names[] = {"sgd",      "momentum", "nesterov",  "adam", "amsgrad", "adamw",
+                         "ademamix", "diffgrad", "lookahead", "lars", "lamb",    "shampoo"};
+  const int slots[] = {0, 1, 1, 2, 3, 2, 3, 3, 1, 1, 2, 1};
+  enum { NAMES = sizeof names / sizeof *names };
+  ck_assert_uint_eq(tg_optimizer_count, NAMES);
+  for (int i = 0; i < NAMES; i++) {
     ck_assert_str_eq(optimizer(names[i])->name, names[i]);
     ck_assert_int_eq(optimizer(names[i])->slots, slots[i]);
     ck_assert(*optimizer(names[i])->help);
@@ -96,18 +98,25 @@ END_TEST
 
 START_TEST(every_length_gives_the_same_bits) {
   enum { MOST = 133 };
-  for (size_t o = 0; o < tg_optimizer_count; o++) {
-    for (size_t n = 1; n <= MOST; n++) {
-      tg_hyper h = {.lr = 0.1f, .momentum = 0.9f, .weight_decay = 1e-4f};
-      float w[MOST], g[MOST], v[MOST], alone[MOST], *slot[TG_MAX_SLOTS] = {v};
+  for (size_t k = 0; k < tg_optimizer_count; k++) {
+    const tg_optimizer *o = tg_optimizers[k];
+    tg_hyper h = {.lr = 0.1f, .momentum = 0.9f, .weight_decay = 1e-4f, .keys = default_keys(o)};
+    h.update = 4;
+    tg_optimizer_prepare(o, &h);
+    for (size_t n = 1; o->apply && n <= MOST; n++) {
+      float w[MOST], g[MOST], v[TG_MAX_SLOTS][MOST], alone[MOST];
+      float *slot[TG_MAX_SLOTS] = {v[0], v[1], v[2], v[3]};
       for (size_t i = 0; i < n; i++) {
         w[i] = alone[i] = cosf((float)(i * n));
         g[i] = sinf((float)(3 * i + n));
-        v[i] = sinf((float)(7 * i + n));
-        float velocity = v[i];
-        alone[i] = stepped(tg_optimizers[o]->name, &h, w[i], g[i], &velocity);
+        float state[TG_MAX_SLOTS], *one[TG_MAX_SLOTS];
+        for (size_t s = 0; s < TG_MAX_SLOTS; s++) {
+          state[s] = v[s][i] = fabsf(sinf((float)(7 * i + n + s)));
+          one[s] = &state[s];
+        }
+        o->apply(&h, 1, &alone[i], &g[i], one);
       }
-      tg_optimizers[o]->apply(&h, n, w, g, slot);
+      o->apply(&h, n, w, g, slot);
       ck_assert_mem_eq(w, alone, n * sizeof *w);
     }
   }
