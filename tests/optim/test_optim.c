@@ -84,6 +84,44 @@ START_TEST(against_pytorch) {
 }
 END_TEST
 
+/* torch.optim.Adam, Adam(amsgrad=True) and AdamW (PyTorch 2.15, CPU, float64): weight decay 0.01,
+ * their defaults, lr 0.1, 0.1, 0.01, 0.01, made by
+ *   w = torch.tensor(w0, dtype=torch.float64, requires_grad=True); o = torch.optim.Adam([w], ...)
+ *   o.param_groups[0]["lr"] = lr[s]; w.grad = torch.tensor(g[s], dtype=torch.float64); o.step() */
+START_TEST(adam_and_its_kin_against_pytorch) {
+  const float w0[4] = {0.5f, -1.25f, 2.0f, 0.03125f};
+  const float g[4][4] = {{0.25f, -0.5f, 1, 2},
+                         {0.125f, 0.75f, -3, 0},
+                         {-1, 0.1f, 0.2f, 0.3f},
+                         {0.01f, -0.02f, 0.03f, -0.04f}};
+  const float lr[4] = {0.1f, 0.1f, 0.01f, 0.01f};
+  const char *names[] = {"adam", "amsgrad", "adamw"};
+  const double expected[3][4][4] = {{{0.400000004, -1.15, 1.9, -0.0687499995},
+                                     {0.306611319, -1.17295509, 1.94872715, -0.135730232},
+                                     {0.310764995, -1.17534572, 1.95204047, -0.141795159},
+                                     {0.314093677, -1.17709836, 1.954663, -0.146642975}},
+                                    {{0.400000004, -1.15, 1.9, -0.0687499995},
+                                     {0.306611319, -1.17295509, 1.94872715, -0.135696737},
+                                     {0.310764995, -1.17534572, 1.95204047, -0.141761666},
+                                     {0.314092278, -1.17709836, 1.95466201, -0.146608078}},
+                                    {{0.399500004, -1.14875, 1.898, -0.0687812495},
+                                     {0.305882545, -1.17237143, 1.94552098, -0.135718293},
+                                     {0.310066577, -1.17486208, 1.94873547, -0.14177542},
+                                     {0.313431774, -1.17675203, 1.95127787, -0.146617927}}};
+  for (int k = 0; k < 3; k++) {
+    const tg_optimizer *o = optimizer(names[k]);
+    float w[4], v[3][4] = {{0}}, *slot[TG_MAX_SLOTS] = {v[0], v[1], v[2]};
+    memcpy(w, w0, sizeof w);
+    for (uint64_t step = 0; step < 4; step++) {
+      tg_hyper h = {.lr = lr[step], .weight_decay = 0.01f, .update = step, .keys = default_keys(o)};
+      tg_optimizer_prepare(o, &h);
+      o->apply(&h, 4, w, g[step], slot);
+      for (int i = 0; i < 4; i++) near(w[i], expected[k][step][i]);
+    }
+  }
+}
+END_TEST
+
 START_TEST(no_momentum_is_sgd) {
   tg_hyper h = {.lr = 0.3f, .weight_decay = 0.01f};
   for (int i = 0; i < 200; i++) {
@@ -205,6 +243,7 @@ int main(void) {
   tcase_add_test(tc, optimizers_by_name);
   tcase_add_test(tc, by_hand);
   tcase_add_test(tc, against_pytorch);
+  tcase_add_test(tc, adam_and_its_kin_against_pytorch);
   tcase_add_test(tc, no_momentum_is_sgd);
   tcase_add_test(tc, every_length_gives_the_same_bits);
   tcase_add_test(tc, dead_velocity_ends_at_zero);
