@@ -4,14 +4,18 @@
  * Compared with tg_update_apply (src/dist/update.c, src/rules, src/optim), bit for bit: every
  * operation is written as the intrinsic that rounds to nearest, in the CPU's order, so that nothing
  * is contracted; comparisons choose as the CPU's do. (Only the bits of a NaN are the machine's
- * own.) Bytes per parameter: 12 (sgd without w_bak) to 36 (dc-asgd-a with momentum): g, w, w_bak,
- * state and slot read, w, w_bak, state and slot written. FLOPs: 3 to 24, with one square root and
- * one division in dc-asgd-a. Access: 16 bytes a thread and vector, grid-stride; what lies before
- * the first and behind the last multiple of 16 bytes one by one. g may be aligned differently from
- * the rest. Sums: squares of four neighbours in float, then double: a thread's, the block's tree,
- * the blocks in order. They are not the CPU's to the bit: those depend on its vector width.
+ * own.) Bytes per parameter: 12 (sgd without w_bak) to 52 (dc-asgd-a with ademamix): g, w, w_bak,
+ * state and slots read, w, w_bak, state and slots written. FLOPs: 3 to 24, with one square root and
+ * one division in dc-asgd-a, as many in adam and its kin, and up to 30 more. Access: 16 bytes a
+ * thread and vector, grid-stride; what lies before the first and behind the last multiple of 16
+ * bytes one by one. g may be aligned differently from the rest. Sums: squares of four neighbours in
+ * float, then double: a thread's, the block's tree, the blocks in order. They are not the CPU's to
+ * the bit: those depend on its vector width.
  *
- * A new rule or optimiser is one struct here and one line in the tables below. */
+ * A new rule or optimiser is one struct here and one line in the tables below. Every rule is
+ * compiled with every struct of optimisers: those with as many slots share one, and a switch that
+ * goes the same way in all threads. What lookahead does beside its inner optimiser is a pass of its
+ * own, every k updates. */
 #include <float.h>
 #include <string.h>
 
@@ -25,9 +29,13 @@ namespace {
 
 using namespace tg;
 
+enum Kind { ONE_KIND, ADAM, ADAMW, AMSGRAD, ADEMAMIX, DIFFGRAD };
+
 struct Settings {
   float lr, lambda, keep, take, epsilon, cap, momentum, weight_decay;
   float step_keep, step_take, prediction, elasticity, workers;
+  tg_factors f;
+  Kind kind;
 };
 
 __device__ __forceinline__ float mul(float x, float y) {
@@ -182,6 +190,76 @@ struct Nesterov {
   }
 };
 
+/* src/optim/optimizers.h: tg_mean_square. */
+__device__ __forceinline__ float mean_of_squares(const Settings &h, float mean, float g) {
+  float v = add(mul(h.f.keep2, mean), mul(mul(h.f.take2, g), g));
+  v = v < FLT_MAX ? v : FLT_MAX;
+  return v < FLT_MIN ? 0 : v;
+}
+
+__device__ __forceinline__ float mean_of(float keep, float take, float mean, float g) {
+  return normal_or_zero(add(mul(keep, mean), mul(take, g)));
+}
+
+/* x / (sqrt(square) root + epsilon) */
+__device__ __forceinline__ float over_root(const Settings &h, float x, float square) {
+  return __fdiv_rn(x, add(mul(__fsqrt_rn(square), h.f.root), h.f.epsilon));
+}
+
+/* src/optim/negative_exp.h, line by line. */
+__device__ __forceinline__ float negative_exp(float x) {
+  int bits = __float_as_int(x);
+  bits = bits < 0x42ae0000 ? bits : 0x42ae0000;
+  x = __int_as_float(bits);
+  int k = int(add(mul(x, 1.44269504f), 0.5f));
+  float r = sub(mul(float(k), 0.693359375f), x);
+  r = sub(r, mul(float(k), 2.12194440e-4f));
+  float p = 1.98412698e-4f;
+  p = add(mul(p, r), 1.38888889e-3f);
+  p = add(mul(p, r), 8.33333333e-3f);
+  p = add(mul(p, r), 4.16666667e-2f);
+  p = add(mul(p, r), 1.66666667e-1f);
+  p = add(mul(p, r), 0.5f);
+  p = add(mul(p, r), 1);
+  p = add(mul(p, r), 1);
+  return mul(p, __int_as_float((127 - k) * (1 << 23)));
+}
+
+/* adam, adamw */
+struct TwoMoments {
+  static constexpr int slots = 2;
+  static __device__ float step(const Settings &h, float w, float g, float *slot) {
+    float d = h.kind == ADAM ? add(g, mul(h.f.couple, w)) : g;
+    slot[0] = mean_of(h.f.keep1, h.f.take1, slot[0], d);
+    slot[1] = mean_of_squares(h, slot[1], d);
+    float move = mul(h.f.step, over_root(h, slot[0], slot[1]));
+    if (h.kind == ADAMW) move = add(mul(h.f.shrink, w), move);
+    return sub(w, move);
+  }
+};
+
+/* amsgrad, ademamix, diffgrad */
+struct ThreeMoments {
+  static constexpr int slots = 3;
+  static __device__ float step(const Settings &h, float w, float g, float *slot) {
+    float d = h.kind == ADEMAMIX ? g : add(g, mul(h.f.couple, w));
+    slot[0] = mean_of(h.f.keep1, h.f.take1, slot[0], d);
+    slot[1] = mean_of_squares(h, slot[1], d);
+    if (h.kind == AMSGRAD) {
+      slot[2] = slot[2] > slot[1] ? slot[2] : slot[1];
+      return sub(w, mul(h.f.step, over_root(h, slot[0], slot[2])));
+    }
+    if (h.kind == ADEMAMIX) {
+      slot[2] = mean_of(h.f.keep3, h.f.take3, slot[2], d);
+      float both = add(mul(slot[0], h.f.unbias), mul(h.f.mix, slot[2]));
+      return sub(w, add(mul(h.f.shrink, w), mul(h.lr, over_root(h, both, slot[1]))));
+    }
+    float friction = add(1, negative_exp(fabsf(sub(slot[2], d))));
+    slot[2] = d;
+    return sub(w, mul(h.f.step, over_root(h, __fdiv_rn(slot[0], friction), slot[1])));
+  }
+};
+
 /* ---- the pass ---- */
 
 enum { VEC = 4, SUMS = 3 };
@@ -296,11 +374,28 @@ __global__ void __launch_bounds__(THREADS)
   }
 }
 
+/* ---- lookahead: slow weights begin as w, and pull it back every k updates ---- */
+
+__global__ void __launch_bounds__(THREADS) begin_slow(size_t count, const float *w, float *slow) {
+  TG_FOR(i, count) slow[i] = w[i];
+}
+
+__global__ void __launch_bounds__(THREADS)
+    pull_back(size_t count, float mix, float *w, float *slow, float *bak_out) {
+  TG_FOR(i, count) {
+    float s = sub(w[i], mul(mix, sub(w[i], slow[i])));
+    slow[i] = s;
+    w[i] = s;
+    if (bak_out) bak_out[i] = s;
+  }
+}
+
 /* ---- tables ---- */
 
 using Launcher = int(const tg_cuda_launch *, const tg_update_args *);
 
-template <class Rule, class Optimizer> int launch(const tg_cuda_launch *l, const tg_update_args *a);
+template <class Rule, class Optimizer, Kind kind>
+int launch(const tg_cuda_launch *l, const tg_update_args *a);
 
 struct OptimizerRow {
   const char *name;
@@ -309,15 +404,20 @@ struct OptimizerRow {
 
 template <class Rule>
 constexpr OptimizerRow optimizers[] = {
-    {"sgd", launch<Rule, Sgd>},
-    {"momentum", launch<Rule, Momentum>},
-    {"nesterov", launch<Rule, Nesterov>},
+    {"sgd", launch<Rule, Sgd, ONE_KIND>},
+    {"momentum", launch<Rule, Momentum, ONE_KIND>},
+    {"nesterov", launch<Rule, Nesterov, ONE_KIND>},
+    {"adam", launch<Rule, TwoMoments, ADAM>},
+    {"adamw", launch<Rule, TwoMoments, ADAMW>},
+    {"amsgrad", launch<Rule, ThreeMoments, AMSGRAD>},
+    {"ademamix", launch<Rule, ThreeMoments, ADEMAMIX>},
+    {"diffgrad", launch<Rule, ThreeMoments, DIFFGRAD>},
     {nullptr, nullptr},
 };
 
 /* Of rules that make the step themselves. */
 template <class Rule>
-constexpr OptimizerRow own_step[] = {{"sgd", launch<Rule, Sgd>}, {nullptr, nullptr}};
+constexpr OptimizerRow own_step[] = {{"sgd", launch<Rule, Sgd, ONE_KIND>}, {nullptr, nullptr}};
 
 struct RuleRow {
   const char *name;
@@ -376,7 +476,7 @@ template <class Rule, class Optimizer> bool complete(const tg_update_args *a) {
   return there;
 }
 
-Settings settings_of(const tg_hyper *h) {
+Settings settings_of(const tg_hyper *h, Kind kind) {
   return {h->lr,
           h->lambda,
           h->mean_square_decay,
@@ -389,21 +489,24 @@ Settings settings_of(const tg_hyper *h) {
           tg_step_take(h),
           h->prediction_steps,
           h->elasticity,
-          h->workers};
+          h->workers,
+          h->factors,
+          kind};
 }
 
-template <class Rule, class Optimizer>
+template <class Rule, class Optimizer, Kind kind>
 int launch(const tg_cuda_launch *l, const tg_update_args *a) {
   if (!complete<Rule, Optimizer>(a)) return int(cudaErrorInvalidValue);
   Vectors v = vectors_of<Rule, Optimizer>(a);
   unsigned blocks = blocks_for(l, v.packs && a->g ? v.packs : v.count);
   if (!a->g) {
-    TG_LAUNCH((serve<Rule>), blocks, THREADS, l->stream, settings_of(a->hyper), v);
+    TG_LAUNCH((serve<Rule>), blocks, THREADS, l->stream, settings_of(a->hyper, kind), v);
     return launched();
   }
   if (blocks > TG_CUDA_UPDATE_PARTS) blocks = TG_CUDA_UPDATE_PARTS;
   double *part = a->sums ? a->parts : nullptr;
-  TG_LAUNCH((update<Rule, Optimizer>), blocks, THREADS, l->stream, settings_of(a->hyper), v, part);
+  TG_LAUNCH((update<Rule, Optimizer>), blocks, THREADS, l->stream, settings_of(a->hyper, kind), v,
+            part);
   int error = launched();
   if (error || !part) return error;
   TG_LAUNCH(add_parts, 1, THREADS, l->stream, part, blocks, a->sums);
@@ -423,5 +526,17 @@ extern "C" bool tg_cuda_update_has_optimizer(const char *name) {
 extern "C" int tg_cuda_update(const tg_cuda_launch *l, const tg_update_args *a) {
   const RuleRow *rule = find(rules, a->rule);
   const OptimizerRow *row = rule->name ? find(rule->optimizers, a->optimizer) : nullptr;
-  return row && row->name ? row->launch(l, a) : int(cudaErrorInvalidValue);
+  if (!row || !row->name) return int(cudaErrorInvalidValue);
+  if (!a->slow || !a->g) return row->launch(l, a);
+  const tg_factors &f = a->hyper->factors;
+  unsigned blocks = blocks_for(l, a->count);
+  int error = 0;
+  if (f.first) {
+    TG_LAUNCH(begin_slow, blocks, THREADS, l->stream, a->count, a->w, a->slow);
+    error = launched();
+  }
+  if (!error) error = row->launch(l, a);
+  if (error || !f.pull) return error;
+  TG_LAUNCH(pull_back, blocks, THREADS, l->stream, a->count, f.mix, a->w, a->slow, a->bak_out);
+  return launched();
 }

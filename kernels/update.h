@@ -11,7 +11,7 @@ enum { TG_CUDA_UPDATE_SLOTS = 4, TG_CUDA_UPDATE_PARTS = 1024 };
  * accesses want all but g to be aligned alike. */
 typedef struct tg_update_args {
   const char *rule, *optimizer; /* names; host memory */
-  const struct tg_hyper *hyper; /* host memory */
+  const struct tg_hyper *hyper; /* with factors; host memory */
   size_t count;
   const float *g; /* left as it is; NULL: only bak_out is written */
   float *w;
@@ -20,6 +20,7 @@ typedef struct tg_update_args {
   bool as_it_is;      /* it becomes w, whatever the rule */
   float *state;       /* of rules that have one */
   float *slot[TG_CUDA_UPDATE_SLOTS];
+  float *slow;   /* slow weights of a lookahead around `optimizer`; NULL: none */
   double *sums;  /* [3]: squares of correction, gradient and gap are added; NULL: none */
   double *parts; /* [3 * TG_CUDA_UPDATE_PARTS] of scratch, where there are sums */
 } tg_update_args;

@@ -15,6 +15,7 @@ typedef struct tg_outline {
   tg_graph *graph; /* with a batch of config.train_batch */
   tg_fold *folds;  /* [fold_count] how batch statistics become running ones */
   size_t fold_count;
+  tg_layout layout;                 /* of the parameters */
   uint32_t train_count, test_count; /* samples, limits applied */
   tg_model_options model;
   char model_name[64];

@@ -6,19 +6,71 @@
 
 enum { TG_MAX_SLOTS = 4 };
 
+/* One tensor of a model in the flat vectors. As a matrix it has its first dimension's rows, and the
+ * others together as columns; a vector has one column. */
+typedef struct tg_part {
+  size_t offset, count;
+  size_t rows, cols;
+  bool weight; /* of a layer: no bias, no parameter of a normalisation */
+} tg_part;
+
+typedef struct tg_layout {
+  const tg_part *part; /* [count], ascending, together [0,n) */
+  size_t count;
+} tg_layout;
+
 typedef struct tg_optimizer {
   const char *name, *help;
-  int slots; /* state vectors of n floats, zero at the start */
+  int slots; /* state vectors, zero at the start */
+  /* slot_length - floats of slot i; NULL: n, as the weights. */
+  size_t (*slot_length)(const tg_optimizer_keys *keys, const tg_layout *layout, int i);
+  /* What optimizer.alpha and .epsilon are where the configuration does not set them; 0: not read.
+   */
+  double default_alpha, default_epsilon;
+  /* prepare - fills h->factors from h->keys, lr, weight_decay and update. NULL: it needs none. */
+  void (*prepare)(tg_hyper *h);
   /* apply - updates w[n] in place with the gradient g[n] (already compensated; weight decay is
    * added here, outside any square of the rule). n <= TG_BLOCK. slot[i] points at the block's part.
-   */
+   * NULL: `whole` does it. */
   void (*apply)(const tg_hyper *h, size_t n, float *w, const float *g, float *const *slot);
+  /* whole - of optimisers that look at whole tensors, once an update when all of the gradient is
+   * there. w, g [n] and slots given by element 0, host memory; g may be overwritten. What it leaves
+   * does not depend on the number of threads. */
+  tg_status (*whole)(const tg_hyper *h, const tg_layout *layout, float *w, float *g,
+                     float *const *slot);
+  const struct tg_optimizer *inner; /* of a wrapper: its slots come first */
 } tg_optimizer;
 
 extern const tg_optimizer *const tg_optimizers[];
 extern const size_t tg_optimizer_count;
 
 TG_CHECKED tg_status tg_optimizer_find(const char *name, const tg_optimizer **out);
+
+/* tg_optimizer_make - the row of that name, around the one called `inner` if it is a wrapper.
+ * TG_ECONFIG for a name that is not there, or an inner optimiser that cannot be wrapped. */
+TG_CHECKED tg_status tg_optimizer_make(const char *name, const char *inner, tg_optimizer *out);
+
+/* tg_optimizer_keys_of - keys with what the row says in place of an alpha or an epsilon that is
+ * NaN. */
+tg_optimizer_keys tg_optimizer_keys_of(const tg_optimizer *o, const tg_optimizer_keys *set);
+
+/* tg_optimizer_prepare - the hyper-parameters of one update, for apply and whole. */
+static inline void tg_optimizer_prepare(const tg_optimizer *o, tg_hyper *h) {
+  h->inner = o->inner;
+  if (o->inner && o->inner->prepare) o->inner->prepare(h);
+  if (o->prepare) o->prepare(h);
+}
+
+/* tg_optimizer_slot_length - floats of state vector i of a model of n parameters. */
+static inline size_t tg_optimizer_slot_length(const tg_optimizer *o, const tg_optimizer_keys *keys,
+                                              const tg_layout *layout, size_t n, int i) {
+  return o->slot_length ? o->slot_length(keys, layout, i) : n;
+}
+
+/* tg_layout_check - TG_ECONFIG where an optimiser of whole tensors cannot work: the tensors are not
+ * together [0,n), or the vectors lie in a device's memory. */
+TG_CHECKED tg_status tg_layout_check(const tg_optimizer *o, const tg_layout *layout, size_t n,
+                                     bool on_device);
 
 typedef struct tg_schedule_step {
   double epoch;  /* effective epoch at which the factor applies */

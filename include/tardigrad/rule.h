@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "tardigrad/hyper.h"
 #include "tardigrad/status.h"
 
 /* Rules and optimisers run block by block: a block and its companions stay in the L1 cache, so that
@@ -29,6 +30,10 @@ typedef struct tg_hyper {
   float workers;           /* M; the server fills it in */
   uint64_t update;         /* server updates applied before this one, t */
   uint64_t staleness;      /* t - version of the weights the gradient was computed at */
+  tg_optimizer_keys keys;
+  /* Filled in by tg_optimizer_prepare, whoever makes the update. */
+  tg_factors factors;
+  const struct tg_optimizer *inner; /* what lookahead wraps; else NULL */
 } tg_hyper;
 
 typedef enum {
@@ -87,8 +92,9 @@ extern const size_t tg_rule_count;
 
 /* tg_rule_find - the row of that name; TG_ECONFIG names the nearest. */
 TG_CHECKED tg_status tg_rule_find(const char *name, const tg_rule **out);
-/* tg_rule_check - TG_ECONFIG where the rule does not go with that optimiser. */
-TG_CHECKED tg_status tg_rule_check(const tg_rule *rule, const char *optimizer);
+/* tg_rule_check - TG_ECONFIG where the rule does not go with that optimiser; `whole` says that it
+ * takes the gradient as a whole. */
+TG_CHECKED tg_status tg_rule_check(const tg_rule *rule, const char *optimizer, bool whole);
 /* tg_rule_states - how many state vectors it has; `global` is sync.mean_square=global. */
 size_t tg_rule_states(const tg_rule *rule, bool global, uint32_t workers);
 

@@ -38,7 +38,8 @@ typedef struct tg_server_options {
   const tg_rule *rule;
   const tg_optimizer *optimizer;
   tg_schedule schedule;
-  tg_hyper hyper; /* lambda, decay, epsilon, cap, momentum, weight_decay; lr is filled in */
+  tg_hyper hyper;   /* lambda, decay, epsilon, cap, momentum, weight_decay, keys; lr is filled in */
+  tg_layout layout; /* of the n parameters; only read for optimisers of whole tensors */
   uint32_t workers;
   bool global_state;    /* one rule state for all workers (sync.mean_square=global) */
   size_t n, k, ks;      /* parameters, running statistics, batch statistics in a push */
@@ -79,8 +80,8 @@ typedef struct tg_server_state {
   float **bak;        /* [workers][n] */
   float **rule_state; /* [rule_state_count][n]: tg_rule_states */
   size_t rule_state_count;
-  float *slot[TG_MAX_SLOTS]; /* [slot_count][n] optimiser state */
-  size_t slot_count;
+  float *slot[TG_MAX_SLOTS]; /* [slot_count][slot_length[i]] optimiser state */
+  size_t slot_count, slot_length[TG_MAX_SLOTS];
   uint64_t *version; /* [workers] updates applied when m last pulled */
   uint64_t *step;    /* [workers] gradients issued to m so far, the outstanding one included */
   uint64_t *pending; /* [workers] what m owes an answer to: TG_MSG_WEIGHTS, TG_MSG_EVALUATE, or 0 */
@@ -120,8 +121,11 @@ TG_CHECKED tg_status tg_server_begin(tg_server *server, const tg_msg *in, tg_msg
 /* tg_server_apply - over [span.lo,span.hi): applies the gradient g (span.hi-span.lo floats in host
  * memory or, with device_workers, in the device's; overwritten; with rule->local_steps it is the
  * worker's weights) if the event says applied (else g is ignored), and writes w_bak(m) if it
- * serves. Spans come in any order, each parameter once. OpenMP threads share the span. */
+ * serves. Spans come in any order, each parameter once. OpenMP threads share the span.
+ * tg_server_waits: with an optimiser of whole tensors nothing of w_bak(m) is written before the
+ * last span is there. */
 TG_CHECKED tg_status tg_server_apply(tg_server *server, tg_span span, float *g);
+bool tg_server_waits(const tg_server *server);
 
 /* tg_server_end - folds the batch statistics [ks] (NULL when not applied), completes the event.
  */

@@ -12,7 +12,8 @@ typedef struct tg_sync_options {
   const tg_rule *rule; /* of scheme local or sync */
   const tg_optimizer *optimizer;
   tg_schedule schedule;
-  tg_hyper hyper;   /* momentum, weight_decay; lr is filled in */
+  tg_hyper hyper;   /* momentum, weight_decay, keys; lr is filled in */
+  tg_layout layout; /* of the n parameters; only read for optimisers of whole tensors */
   uint32_t workers; /* M; an update uses M * batch samples */
   size_t n, k, ks;  /* parameters, running statistics, batch statistics */
   const tg_fold *folds;
@@ -37,8 +38,8 @@ typedef struct tg_sync_options {
 typedef struct tg_sync_state {
   float *w;                  /* [n] */
   float *b;                  /* [k] */
-  float *slot[TG_MAX_SLOTS]; /* [slot_count][n] */
-  size_t slot_count;
+  float *slot[TG_MAX_SLOTS]; /* [slot_count][slot_length[i]] */
+  size_t slot_count, slot_length[TG_MAX_SLOTS];
   uint64_t update, samples; /* applied */
   uint64_t step;            /* gradients computed by each worker, skipped ones included */
   uint64_t nonfinite;       /* gradients that were not finite */

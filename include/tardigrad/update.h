@@ -20,6 +20,8 @@ typedef struct tg_update {
   bool as_it_is;      /* what is sent is w, whatever the rule: for an evaluation */
   float *rule_state;
   float *slot[TG_MAX_SLOTS];
+  float *whole; /* of optimisers that take the gradient as a whole: where it is gathered [n]; NULL:
+                   it stays in g */
 } tg_update;
 
 typedef struct tg_update_sums {
@@ -31,6 +33,12 @@ typedef struct tg_update_sums {
  * and may be overwritten; NULL: there is no gradient, and only bak_out is written. Adds to the
  * sums. */
 void tg_update_apply(const tg_update *u, tg_span span, float *g, tg_update_sums *sums);
+
+/* tg_update_whole - of optimisers that look at whole tensors: tg_update_apply makes the rule's part
+ * of the update only, and this the rest, once, when it has been called over all of [0,n). g [n] is
+ * what it left: u->whole, or the gradient itself. */
+TG_CHECKED tg_status tg_update_whole(const tg_update *u, const tg_layout *layout, size_t n,
+                                     float *g);
 
 /* tg_square_sum - of x [n], in double, in an order that depends on n alone: TG_SUM_PARTS parts,
  * each of TG_SUM_LANES interleaved sums. Devices add in the same order, so that a gradient's norm,

@@ -46,6 +46,10 @@ static void step_block(const tg_update *u, size_t at, size_t n, float *g, tg_upd
     rule->step(&u->hyper, n, w, w_bak, state, g, &sums->correction_square);
     return;
   }
+  if (u->optimizer->whole) {
+    if (u->whole) memcpy(u->whole + at, g, n * sizeof *g);
+    return;
+  }
   if (rule->settle) memcpy(before, w, n * sizeof *w);
   for (int i = 0; i < u->optimizer->slots; i++) slot[i] = u->slot[i] + at;
   u->optimizer->apply(&u->hyper, n, w, g, slot);
@@ -73,11 +77,14 @@ static void update_blocks(const tg_update *u, tg_span span, float *g, size_t fir
   *sums = own;
 }
 
-void tg_update_apply(const tg_update *u, tg_span span, float *g, tg_update_sums *sums) {
+void tg_update_apply(const tg_update *given, tg_span span, float *g, tg_update_sums *sums) {
+  tg_update prepared = *given;
+  const tg_update *u = &prepared;
   tg_update_sums part[MAX_THREADS];
   size_t count = span.hi - span.lo, blocks = (count + TG_BLOCK - 1) / TG_BLOCK;
   int threads = team_of(count);
   memset(part, 0, (size_t)threads * sizeof *part);
+  if (g) tg_optimizer_prepare(given->optimizer, &prepared.hyper);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     size_t me = (size_t)omp_get_thread_num(), team = (size_t)omp_get_num_threads();
@@ -89,6 +96,14 @@ void tg_update_apply(const tg_update *u, tg_span span, float *g, tg_update_sums 
     sums->gradient_square += part[i].gradient_square;
     sums->gap_square += part[i].gap_square;
   }
+}
+
+tg_status tg_update_whole(const tg_update *given, const tg_layout *layout, size_t n, float *g) {
+  tg_hyper h = given->hyper;
+  tg_optimizer_prepare(given->optimizer, &h);
+  TG_TRY(given->optimizer->whole(&h, layout, given->w, g, given->slot));
+  if (given->bak_out) memcpy(given->bak_out, given->w, n * sizeof *g);
+  return TG_OK;
 }
 
 /* ---- whole vectors ---- */

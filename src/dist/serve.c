@@ -57,8 +57,11 @@ static tg_status exchange(serving *s, const tg_msg *in, const tg_server_event *e
   do {
     TG_TRY(s->transport->recv_piece(s->comm, &span, &g));
     if (event->applied || event->serves) TG_TRY(tg_server_apply(server, span, g));
-    if (event->serves) TG_TRY(s->transport->send_piece(s->comm, in->worker, span, bak + span.lo));
+    if (event->serves && !tg_server_waits(server))
+      TG_TRY(s->transport->send_piece(s->comm, in->worker, span, bak + span.lo));
   } while (span.hi < s->o->n);
+  if (event->serves && tg_server_waits(server))
+    TG_TRY(s->transport->send_piece(s->comm, in->worker, (tg_span){0, s->o->n}, bak));
   return s->transport->recv_stats(s->comm, stats);
 }
 

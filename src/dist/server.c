@@ -159,6 +159,7 @@ tg_status tg_server_begin(tg_server *s, const tg_msg *in, tg_msg *reply, tg_serv
   uint32_t m = in->worker;
   s->worker = m;
   s->sums = (tg_update_sums){0};
+  s->collected = 0;
   s->checkpoint_due = false;
   if (in->flags & TG_FLAG_PREEMPT) tg_server_preempt(s);
   if (s->preempted) {
@@ -182,6 +183,17 @@ static tg_status show(tg_server *s, uint32_t m, tg_span span) {
                              (span.hi - span.lo) * sizeof(float));
 }
 
+bool tg_server_waits(const tg_server *s) {
+  return s->event.applied && s->whole;
+}
+
+/* An optimiser of whole tensors takes the gradient when its last span is there. */
+static tg_status collect(tg_server *s, const tg_update *u, tg_span span) {
+  s->collected += span.hi - span.lo;
+  if (!s->whole || s->collected < s->options.n) return TG_OK;
+  return tg_update_whole(u, &s->options.layout, s->options.n, s->whole);
+}
+
 tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
   uint32_t m = s->worker;
   float *bak = s->bak[m];
@@ -191,13 +203,16 @@ tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
                  .w = s->w,
                  .w_bak = bak,
                  .bak_out = s->event.serves ? bak : NULL,
-                 .as_it_is = s->state.pending[m] == TG_MSG_EVALUATE};
+                 .as_it_is = s->state.pending[m] == TG_MSG_EVALUATE,
+                 .whole = s->whole};
   if (s->state.rule_state_count) u.rule_state = s->rule_state[tg_server_state_index(s, m)];
   memcpy(u.slot, s->slot, sizeof u.slot);
-  if (s->event.applied)
+  if (s->event.applied) {
     TG_TRY(tg_live_update(&s->live, &u, span, g, s->options.device_workers, &s->sums));
-  else if (s->event.serves)
+    TG_TRY(collect(s, &u, span));
+  } else if (s->event.serves) {
     TG_TRY(tg_live_serve(&s->live, &u, span));
+  }
   return show(s, m, span);
 }
 

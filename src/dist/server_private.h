@@ -11,6 +11,9 @@ struct tg_server {
   tg_server_options options; /* pointers into the caller's memory replaced by the copies below */
   tg_fold *folds;
   tg_schedule_step *steps;
+  tg_part *parts;
+  tg_optimizer optimizer;
+  float *whole;    /* [n] a gradient on its way to an optimiser of whole tensors, or NULL */
   uint64_t total;  /* updates of the whole run */
   float **own_bak; /* [workers] w_bak(m), or NULL where the caller lent memory for it */
   tg_server_state state;
@@ -25,6 +28,7 @@ struct tg_server {
   tg_hyper hyper;
   tg_update_sums sums;
   bool checkpoint_due;
+  size_t collected; /* parameters of `whole` that are there */
 
   /* Of this process, not of the run: no checkpoint needs them. */
   bool preempted, *told_to_stop;

@@ -6,9 +6,10 @@
 #include "tardigrad/arena.h"
 
 static tg_status check_options(const tg_server_options *o) {
+  TG_TRY(tg_layout_check(o->optimizer, &o->layout, o->n, o->device != NULL));
   if (o->rule->scheme != TG_SCHEME_ASYNC && o->workers != 1)
     TG_FAIL(TG_ECONFIG, "rule %s is not for a server with %u workers", o->rule->name, o->workers);
-  TG_TRY(tg_rule_check(o->rule, o->optimizer->name));
+  TG_TRY(tg_rule_check(o->rule, o->optimizer->name, o->optimizer->whole));
   if (o->workers < 1 || o->n < 1 || o->batch < 1 || o->train_count < 1)
     TG_FAIL(TG_ECONFIG,
             "server: %u workers, %zu parameters, a batch of %u, %llu training samples; "
@@ -30,8 +31,14 @@ static tg_status copy_options(tg_server *s, const tg_server_options *o) {
   s->options = *o;
   s->folds = calloc(o->fold_count + 1, sizeof *s->folds);
   s->steps = calloc(o->schedule.count + 1, sizeof *s->steps);
+  s->parts = calloc(o->layout.count + 1, sizeof *s->parts);
   s->told_to_stop = calloc(o->workers, sizeof *s->told_to_stop);
-  if (!s->folds || !s->steps || !s->told_to_stop) TG_FAIL(TG_ERUNTIME, "server: no memory");
+  if (!s->folds || !s->steps || !s->parts || !s->told_to_stop)
+    TG_FAIL(TG_ERUNTIME, "server: no memory");
+  if (o->layout.count) memcpy(s->parts, o->layout.part, o->layout.count * sizeof *s->parts);
+  s->options.layout.part = s->parts;
+  s->optimizer = *o->optimizer;
+  s->options.optimizer = &s->optimizer;
   if (o->fold_count) memcpy(s->folds, o->folds, o->fold_count * sizeof *s->folds);
   if (o->schedule.count) memcpy(s->steps, o->schedule.steps, o->schedule.count * sizeof *s->steps);
   s->options.hyper.workers = (float)o->workers;
@@ -85,9 +92,12 @@ static tg_status make_state(tg_server *s) {
   TG_TRY(make_bak(s));
   TG_TRY(make_vectors("running statistics served to worker", o->workers, o->k, &t->b_bak));
   TG_TRY(make_vectors("rule state", t->rule_state_count, o->n, &t->rule_state));
-  for (size_t i = 0; i < t->slot_count; i++)
-    TG_TRY(make_vector("optimizer state", i, o->n, &t->slot[i]));
-  return TG_OK;
+  for (size_t i = 0; i < t->slot_count; i++) {
+    t->slot_length[i] =
+        tg_optimizer_slot_length(o->optimizer, &o->hyper.keys, &o->layout, o->n, (int)i);
+    TG_TRY(make_vector("optimizer state", i, t->slot_length[i], &t->slot[i]));
+  }
+  return o->optimizer->whole ? make_vector("gradient", 0, o->n, &s->whole) : TG_OK;
 }
 
 static tg_status make_live(tg_server *s) {
@@ -175,6 +185,8 @@ void tg_server_destroy(tg_server *s) {
   free(t->pending);
   free(s->folds);
   free(s->steps);
+  free(s->parts);
+  free(s->whole);
   free(s->told_to_stop);
   free(s);
 }

@@ -18,6 +18,8 @@ struct tg_sync {
   tg_sync_state state;
   tg_fold *folds;
   tg_schedule_step *steps;
+  tg_part *parts;
+  tg_optimizer optimizer;
   uint64_t total; /* updates of the run */
   tg_live live;   /* what updates work on: the vectors of `state`, or the device's */
   float *w, *slot[TG_MAX_SLOTS];
@@ -152,6 +154,7 @@ static tg_status apply(tg_sync *y, tg_server_event *event) {
     TG_TRY(average_gradient(y));
     TG_TRY(tg_live_update(&y->live, &u, (tg_span){0, y->o.n}, y->x, y->live.device,
                           y->live.device ? NULL : &sums));
+    if (y->optimizer.whole) TG_TRY(tg_update_whole(&u, &y->o.layout, y->o.n, y->x));
   }
   tg_fold_apply(y->folds, y->o.fold_count, y->s, t->b);
   t->update++;
@@ -316,6 +319,7 @@ void tg_sync_destroy(tg_sync *y) {
   free(y->own_s);
   free(y->folds);
   free(y->steps);
+  free(y->parts);
   free(y->scalars);
   free(y);
 }
@@ -343,10 +347,13 @@ static tg_status allocate(tg_sync *y) {
   y->scalars = calloc(y->scalar_count, sizeof *y->scalars);
   y->folds = calloc(o->fold_count + 1, sizeof *y->folds);
   y->steps = calloc(o->schedule.count + 1, sizeof *y->steps);
-  bool enough =
-      y->scalars && y->folds && y->steps && (t->w = vector(o->n)) && (t->b = vector(o->k));
-  for (int i = 0; enough && i < o->optimizer->slots; i++)
-    enough = (t->slot[t->slot_count++] = vector(o->n));
+  y->parts = calloc(o->layout.count + 1, sizeof *y->parts);
+  bool enough = y->scalars && y->folds && y->steps && y->parts && (t->w = vector(o->n)) &&
+                (t->b = vector(o->k));
+  for (int i = 0; enough && i < o->optimizer->slots; i++) {
+    t->slot_length[i] = tg_optimizer_slot_length(o->optimizer, &o->hyper.keys, &o->layout, o->n, i);
+    enough = (t->slot[t->slot_count++] = vector(t->slot_length[i]));
+  }
   /* One worker's gradient is summed where it lies. */
   if (o->count == 1) {
     y->x = o->group ? o->compute->sum : o->compute->g;
@@ -365,6 +372,7 @@ tg_status tg_sync_create(const tg_sync_options *o, const float *w0, const float 
   if (o->workers < 1 || o->count > o->workers || o->first > o->workers - o->count)
     TG_FAIL(TG_ECONFIG, "workers %u to %u cannot be computed here: there are %u", o->first,
             o->first + o->count, o->workers);
+  TG_TRY(tg_layout_check(o->optimizer, &o->layout, o->n, o->device != NULL));
   tg_sync *y = calloc(1, sizeof *y);
   if (!y) TG_FAIL(TG_ERUNTIME, "no memory for a synchronous run");
   y->o = *o;
@@ -373,7 +381,11 @@ tg_status tg_sync_create(const tg_sync_options *o, const float *w0, const float 
   if (o->k) memcpy(y->state.b, b0, o->k * sizeof *b0);
   if (o->fold_count) memcpy(y->folds, o->folds, o->fold_count * sizeof *o->folds);
   if (o->schedule.count) memcpy(y->steps, o->schedule.steps, o->schedule.count * sizeof *y->steps);
+  if (o->layout.count) memcpy(y->parts, o->layout.part, o->layout.count * sizeof *y->parts);
   y->o.schedule.steps = y->steps;
+  y->o.layout.part = y->parts;
+  y->optimizer = *o->optimizer;
+  y->o.optimizer = &y->optimizer;
   y->total = tg_progress_updates(o->epochs, o->train_count, samples_per_update(y));
   TG_DO(tg_live_store(&y->live));
   *out = y;

@@ -19,7 +19,11 @@ tg_status tg_rule_find(const char *name, const tg_rule **out) {
   TG_FAIL(TG_ECONFIG, "no rule '%s'; `list rules` shows what there is", name);
 }
 
-tg_status tg_rule_check(const tg_rule *rule, const char *optimizer) {
+tg_status tg_rule_check(const tg_rule *rule, const char *optimizer, bool whole) {
+  if (whole && (rule->settle || rule->serve))
+    TG_FAIL(TG_ECONFIG,
+            "sync.rule=%s does not go with optimizer.name=%s, which looks at whole tensors",
+            rule->name, optimizer);
   if (!rule->optimizer || strcmp(rule->optimizer, optimizer) == 0) return TG_OK;
   TG_FAIL(TG_ECONFIG, "sync.rule=%s goes with optimizer.name=%s only, not with %s", rule->name,
           rule->optimizer, optimizer);

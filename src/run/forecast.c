@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tardigrad/net.h"
+#include "run/setup.h"
 #include "tardigrad/ops.h"
 #include "tardigrad/run.h"
 
@@ -99,10 +99,21 @@ static double count_flops(const tg_graph *g) {
   return flops;
 }
 
-static uint64_t server_vectors(const tg_rule *rule, const tg_optimizer *optimizer,
-                               const tg_config *c, uint32_t workers) {
-  uint64_t vectors = 1 + (uint64_t)workers + (uint64_t)optimizer->slots;
-  return vectors + tg_rule_states(rule, strcmp(c->sync_mean_square, "global") == 0, workers);
+/* Bytes of an optimiser's state, and of the gradient that a server gathers for one of whole
+ * tensors. */
+static uint64_t state_bytes(const tg_config *c, const tg_outline *o, const tg_optimizer *optimizer,
+                            bool async) {
+  tg_optimizer_keys keys = tg_setup_keys(c, optimizer);
+  uint64_t floats = 0;
+  for (int i = 0; i < optimizer->slots; i++)
+    floats += tg_optimizer_slot_length(optimizer, &keys, &o->layout, o->graph->n, i);
+  if (optimizer->whole && async) floats += o->graph->n;
+  return floats * sizeof(float);
+}
+
+static uint64_t server_vectors(const tg_rule *rule, const tg_config *c, uint32_t workers) {
+  return 1 + (uint64_t)workers +
+         tg_rule_states(rule, strcmp(c->sync_mean_square, "global") == 0, workers);
 }
 
 static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *rule,
@@ -121,10 +132,11 @@ static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *
   f->activations = net.activations;
   f->unplanned = net.unplanned;
   f->base = tg_resident_bytes(false);
-  uint64_t served = vector * server_vectors(rule, optimizer, c, f->workers);
+  uint64_t state = state_bytes(c, o, optimizer, server);
+  uint64_t served = vector * server_vectors(rule, c, f->workers) + state;
   /* Gradients of workers on its machine are the server's memory as well: all may be there. */
   uint64_t shared = c->transport_shared_memory ? vector * f->workers : 0;
-  uint64_t replica = vector * (2 + (uint64_t)optimizer->slots);
+  uint64_t replica = vector * 2 + state;
   /* The server opens no device, and holds the initial weights while it copies them: before it sees
    * any gradient. */
   if (server && !sim) f->server = bare + served + (shared > vector ? shared : vector);
@@ -138,13 +150,13 @@ static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *
 
 tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f) {
   const tg_rule *rule;
-  const tg_optimizer *optimizer;
+  tg_optimizer optimizer;
   tg_outline *o = NULL;
   tg_status status = TG_OK;
   *f = (tg_forecast){.workers = workers};
   TG_TRY(tg_rule_find(c->sync_rule, &rule));
-  TG_TRY(tg_optimizer_find(c->optimizer_name, &optimizer));
-  TG_TRY(tg_rule_check(rule, c->optimizer_name));
+  TG_TRY(tg_optimizer_make(c->optimizer_name, c->optimizer_inner, &optimizer));
+  TG_TRY(tg_rule_check(rule, c->optimizer_name, optimizer.whole));
   TG_TRY(tg_outline_create(c, (uint32_t)c->train_batch, &o));
   f->parameters = o->graph->n;
   f->statistics = o->graph->k;
@@ -153,10 +165,10 @@ tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f)
   f->flops = count_flops(o->graph);
   uint64_t bare = tg_resident_bytes(false);
   TG_DO(measure_product(c, &f->product_rate));
-  TG_DO(memory(c, o, rule, optimizer, bare, f));
+  TG_DO(memory(c, o, rule, &optimizer, bare, f));
   TG_DO(measure_copy(&f->copy_bandwidth));
   /* One pass over w, w_bak and the rule's and optimiser's state, each read and written, and g. */
-  double vectors = 1 + 2 * (2.0 + (rule->has_state ? 1 : 0) + optimizer->slots);
+  double vectors = 1 + 2 * (2.0 + (rule->has_state ? 1 : 0) + optimizer.slots);
   f->compute_s = f->flops / f->product_rate;
   f->update_s = vectors * sizeof(float) * (double)f->parameters / f->copy_bandwidth;
   f->transfer_s = 2.0 * (double)(f->push_bytes + f->pull_bytes) / f->copy_bandwidth;

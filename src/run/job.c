@@ -17,13 +17,12 @@ tg_job_weights tg_job_weights_of(const tg_job *job) {
   return (tg_job_weights){.w = s.w, .b = s.b, .update = s.update, .samples = s.samples};
 }
 
-static tg_status sync_arrays(tg_array_list *list, const tg_sync_state *s, size_t n,
-                             uint64_t *counters) {
+static tg_status sync_arrays(tg_array_list *list, const tg_sync_state *s, uint64_t *counters) {
   const uint64_t now[] = {s->update, s->samples, s->step, s->nonfinite};
   memcpy(counters, now, sizeof now);
   TG_TRY(tg_array_add(list, TG_ST_U64, counters, 1, 4, 0, "sync.counters"));
   for (size_t i = 0; i < s->slot_count; i++)
-    TG_TRY(tg_array_add(list, TG_ST_F32, s->slot[i], 1, n, 0, "optimizer.%zu", i));
+    TG_TRY(tg_array_add(list, TG_ST_F32, s->slot[i], 1, s->slot_length[i], 0, "optimizer.%zu", i));
   return TG_OK;
 }
 
@@ -36,7 +35,7 @@ static tg_status state_arrays(tg_job *job, tg_array_list *list) {
     TG_TRY(tg_server_arrays(list, &s, g->n, g->k, job->setup.workers, job->counters));
   } else {
     tg_sync_state s = tg_sync_state_of(job->sync);
-    TG_TRY(sync_arrays(list, &s, g->n, job->counters));
+    TG_TRY(sync_arrays(list, &s, job->counters));
   }
   uint64_t *counts = tg_recorder_counts(job->recorder, &count);
   TG_TRY(tg_array_add(list, TG_ST_U64, counts, 1, count, 0, "recorder.counts"));

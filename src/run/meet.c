@@ -56,10 +56,12 @@ tg_status tg_job_meet(tg_job *job) {
   if (sharing[0]) tg_info("%s: their kernels take turns", sharing);
   if (!sync || world->size == 1) goto done;
   bool possible = !sharing[0] && !any_without(all, world->size);
-  job->group = possible && !(job->config->sync_clip_norm > 0);
+  bool clips = job->config->sync_clip_norm > 0, on_host = job->setup.optimizer.whole;
+  job->group = possible && !clips && !on_host;
   tg_info("gradients are summed by %s",
           job->group   ? "NCCL"
-          : possible   ? "MPI: sync.clip_norm shortens them before, NCCL sums them at once"
+          : possible   ? clips ? "MPI: sync.clip_norm shortens them before, NCCL sums them at once"
+                               : "MPI: the optimizer works on whole tensors in host memory"
           : sharing[0] ? "MPI: NCCL wants a GPU for each worker"
                        : "MPI");
   if (!job->group || !job->net) goto done;

@@ -48,6 +48,22 @@ static tg_status collect_folds(const tg_graph *g, tg_fold **out, size_t *count) 
   return TG_OK;
 }
 
+static tg_status collect_parts(const tg_graph *g, tg_layout *out) {
+  tg_part *part = calloc((size_t)g->param_count + 1, sizeof *part);
+  if (!part) TG_FAIL(TG_ERUNTIME, "no memory for %d parameters", g->param_count);
+  for (int i = 0; i < g->param_count; i++) {
+    const tg_param *p = g->param[i];
+    size_t rows = p->shape.nd > 0 ? (size_t)p->shape.dim[0] : 1;
+    part[i] = (tg_part){.offset = p->offset,
+                        .count = p->count,
+                        .rows = rows,
+                        .cols = rows ? p->count / rows : 0,
+                        .weight = p->init == TG_INIT_WEIGHT};
+  }
+  *out = (tg_layout){part, (size_t)g->param_count};
+  return TG_OK;
+}
+
 tg_status tg_net_count_samples(const tg_config *c, const tg_dataset_source *source, tg_split split,
                                uint32_t *out) {
   uint32_t known = split == TG_TRAIN ? source->train_count : source->test_count;
@@ -68,6 +84,7 @@ void tg_outline_destroy(tg_outline *o) {
   if (!o) return;
   tg_graph_destroy(o->graph);
   free(o->folds);
+  free((void *)o->layout.part);
   free(o);
 }
 
@@ -81,6 +98,7 @@ tg_status tg_outline_create(const tg_config *c, uint32_t batch, tg_outline **out
   snprintf(o->model_name, sizeof o->model_name, "%s", c->model_name);
   TG_DO(tg_model_build(c->model_name, &o->model, &o->graph));
   TG_DO(collect_folds(o->graph, &o->folds, &o->fold_count));
+  TG_DO(collect_parts(o->graph, &o->layout));
   TG_DO(tg_net_count_samples(c, source, TG_TRAIN, &o->train_count));
   TG_DO(tg_net_count_samples(c, source, TG_TEST, &o->test_count));
   *out = o;

@@ -66,7 +66,8 @@ static void cell_lr(const sheet *s, const tg_report_run *r) {
   const tg_config *c = r->config;
   fprintf(s->out, "%g, ", c->optimizer_lr);
   tg_html_text(s->out, c->optimizer_name);
-  if (strcmp(c->optimizer_name, "sgd") != 0) fprintf(s->out, " %g", c->optimizer_momentum);
+  if (strstr("momentum nesterov lars", c->optimizer_name))
+    fprintf(s->out, " %g", c->optimizer_momentum);
   if (c->optimizer_weight_decay > 0) fprintf(s->out, ", decay %g", c->optimizer_weight_decay);
   for (uint32_t i = 0; i < c->optimizer_schedule.count; i++)
     fprintf(s->out, "%s%g", i ? ", " : "; steps at ", c->optimizer_schedule.item[i].epoch);

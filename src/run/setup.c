@@ -99,9 +99,12 @@ void tg_setup_destroy(tg_setup *s) {
 tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
   *s = (tg_setup){.config = c, .processes = ranks};
   TG_TRY(tg_rule_find(c->sync_rule, &s->rule));
-  TG_TRY(tg_optimizer_find(c->optimizer_name, &s->optimizer));
+  TG_TRY(tg_optimizer_make(c->optimizer_name, c->optimizer_inner, &s->optimizer));
+  if (s->optimizer.inner && c->optimizer_alpha > 1)
+    TG_FAIL(TG_ECONFIG, "optimizer.alpha=%g: %s wants 0 to 1", c->optimizer_alpha,
+            s->optimizer.name);
   TG_TRY(tg_transport_find(c->transport_name, &s->transport));
-  TG_TRY(tg_rule_check(s->rule, s->optimizer->name));
+  TG_TRY(tg_rule_check(s->rule, s->optimizer.name, s->optimizer.whole));
   TG_TRY(count_workers(s, ranks));
   TG_TRY(count_batch(s));
   TG_TRY(count_exchange(s));
@@ -129,6 +132,34 @@ static tg_schedule schedule_of(const tg_setup *s) {
                            isnan(c->optimizer_warmup_start) ? start : c->optimizer_warmup_start};
 }
 
+tg_optimizer_keys tg_setup_keys(const tg_config *c, const tg_optimizer *optimizer) {
+  const tg_optimizer_keys set = {.beta1 = c->optimizer_beta1,
+                                 .beta2 = c->optimizer_beta2,
+                                 .beta3 = c->optimizer_beta3,
+                                 .alpha = c->optimizer_alpha,
+                                 .epsilon = c->optimizer_epsilon,
+                                 .trust = c->optimizer_trust,
+                                 .alpha_updates = (uint64_t)c->optimizer_alpha_warmup,
+                                 .beta3_updates = (uint64_t)c->optimizer_beta3_warmup,
+                                 .k = (uint64_t)c->optimizer_k,
+                                 .shampoo_every = (uint64_t)c->optimizer_shampoo_every,
+                                 .shampoo_limit = (uint64_t)c->optimizer_shampoo_limit};
+  return tg_optimizer_keys_of(optimizer, &set);
+}
+
+/* Updates of the run, for schedules that say nothing else. */
+static uint64_t updates_of(const tg_setup *s) {
+  uint64_t samples = s->rule->scheme == TG_SCHEME_SYNC ? (uint64_t)s->batch * s->workers : s->batch;
+  return tg_progress_updates(s->config->train_epochs, s->outline->train_count, samples);
+}
+
+static tg_optimizer_keys keys_of(const tg_setup *s) {
+  tg_optimizer_keys keys = tg_setup_keys(s->config, &s->optimizer);
+  if (!keys.alpha_updates) keys.alpha_updates = updates_of(s);
+  if (!keys.beta3_updates) keys.beta3_updates = updates_of(s);
+  return keys;
+}
+
 static tg_hyper hyper_of(const tg_setup *s) {
   const tg_config *c = s->config;
   return (tg_hyper){
@@ -143,14 +174,15 @@ static tg_hyper hyper_of(const tg_setup *s) {
                                                           : (float)c->sync_prediction_steps,
       .elasticity =
           isnan(c->sync_elasticity) ? 0.9f / (float)s->workers : (float)c->sync_elasticity,
-      .workers = (float)s->workers};
+      .workers = (float)s->workers,
+      .keys = keys_of(s)};
 }
 
 tg_server_options tg_setup_server(const tg_setup *s) {
   const tg_config *c = s->config;
   const tg_graph *g = s->outline->graph;
   return (tg_server_options){.rule = s->rule,
-                             .optimizer = s->optimizer,
+                             .optimizer = &s->optimizer,
                              .schedule = schedule_of(s),
                              .hyper = hyper_of(s),
                              .workers = s->workers,
@@ -160,6 +192,7 @@ tg_server_options tg_setup_server(const tg_setup *s) {
                              .ks = g->ks,
                              .folds = s->outline->folds,
                              .fold_count = s->outline->fold_count,
+                             .layout = s->outline->layout,
                              .batch = s->exchange,
                              .train_count = s->outline->train_count,
                              .epochs = c->train_epochs,
@@ -181,7 +214,7 @@ tg_sync_options tg_setup_sync(const tg_setup *s) {
   const tg_config *c = s->config;
   const tg_graph *g = s->outline->graph;
   return (tg_sync_options){.rule = s->rule,
-                           .optimizer = s->optimizer,
+                           .optimizer = &s->optimizer,
                            .schedule = schedule_of(s),
                            .hyper = hyper_of(s),
                            .workers = s->workers,
@@ -190,6 +223,7 @@ tg_sync_options tg_setup_sync(const tg_setup *s) {
                            .ks = g->ks,
                            .folds = s->outline->folds,
                            .fold_count = s->outline->fold_count,
+                           .layout = s->outline->layout,
                            .batch = s->batch,
                            .train_count = s->outline->train_count,
                            .epochs = c->train_epochs,

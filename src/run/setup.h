@@ -10,7 +10,7 @@
 typedef struct tg_setup {
   const tg_config *config;
   const tg_rule *rule;
-  const tg_optimizer *optimizer;
+  tg_optimizer optimizer;
   const tg_transport *transport;
   int processes; /* of the job */
   uint32_t workers;
@@ -22,6 +22,8 @@ typedef struct tg_setup {
   size_t record_count;
 } tg_setup;
 
+/* tg_setup_keys - what an optimiser reads; lengths of schedules as configured, 0 for the run's. */
+tg_optimizer_keys tg_setup_keys(const tg_config *config, const tg_optimizer *optimizer);
 /* tg_setup_create - looks names up, counts workers, builds the model's outline. ranks: processes of
  * the job. TG_ECONFIG says what does not fit together. */
 TG_CHECKED tg_status tg_setup_create(const tg_config *config, int ranks, tg_setup *out);

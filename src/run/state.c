@@ -41,7 +41,7 @@ tg_status tg_server_arrays(tg_array_list *list, const tg_server_state *s, size_t
   for (size_t i = 0; i < s->rule_state_count; i++)
     TG_TRY(tg_array_add(list, TG_ST_F32, s->rule_state[i], 1, n, 0, "rule_state.%zu", i));
   for (size_t i = 0; i < s->slot_count; i++)
-    TG_TRY(tg_array_add(list, TG_ST_F32, s->slot[i], 1, n, 0, "optimizer.%zu", i));
+    TG_TRY(tg_array_add(list, TG_ST_F32, s->slot[i], 1, s->slot_length[i], 0, "optimizer.%zu", i));
   for (uint32_t m = 0; m < workers; m++) {
     TG_TRY(tg_array_add(list, TG_ST_F32, s->bak[m], 1, n, 0, "w_bak.%u", m));
     if (k) TG_TRY(tg_array_add(list, TG_ST_F32, s->b_bak[m], 1, k, 0, "b_bak.%u", m));

@@ -214,7 +214,7 @@ static tg_status share_state(tg_job *job) {
   TG_TRY(tg_world_broadcast(s.w, g->n * sizeof(float)));
   if (g->k) TG_TRY(tg_world_broadcast(s.b, g->k * sizeof(float)));
   for (size_t i = 0; i < s.slot_count; i++)
-    TG_TRY(tg_world_broadcast(s.slot[i], g->n * sizeof(float)));
+    TG_TRY(tg_world_broadcast(s.slot[i], s.slot_length[i] * sizeof(float)));
   s.update = counters[0];
   s.samples = counters[1];
   s.step = counters[2];

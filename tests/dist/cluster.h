@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../support/optimizers.h"
 #include "tardigrad/server.h"
 
 enum { CLUSTER_WORKERS = 16 };
@@ -50,6 +51,8 @@ static inline tg_server_options cluster_options(const char *rule, const char *op
   ck_assert_int_eq(tg_rule_find(rule, &o.rule), TG_OK);
   ck_assert_int_eq(tg_optimizer_find(optimizer, &o.optimizer), TG_OK);
   o.hyper.lambda = o.rule->default_lambda;
+  o.hyper.keys = default_keys(o.optimizer);
+  o.layout = any_layout(n);
   return o;
 }
 
@@ -175,7 +178,7 @@ static inline void cluster_transfer(const tg_server_options *o, tg_server_state 
     ADD(t->b_bak[m], o->k);
     if (m < t->rule_state_count) ADD(t->rule_state[m], o->n);
   }
-  for (size_t i = 0; i < t->slot_count; i++) ADD(t->slot[i], o->n);
+  for (size_t i = 0; i < t->slot_count; i++) ADD(t->slot[i], t->slot_length[i]);
 #undef ADD
   for (size_t i = 0; i < count; v += lengths[i++])
     memcpy(load ? arrays[i] : v, load ? v : arrays[i], lengths[i] * sizeof *v);
@@ -186,6 +189,8 @@ static inline void cluster_transfer(const tg_server_options *o, tg_server_state 
 
 static inline cluster_saved cluster_save(const cluster *c) {
   size_t floats = (c->o.n + c->o.k) * (4 * CLUSTER_WORKERS + TG_MAX_SLOTS + 2);
+  for (size_t i = 0; i < cluster_state(c).slot_count; i++)
+    floats += cluster_state(c).slot_length[i];
   cluster_saved s = {calloc(floats, sizeof(float)), calloc(3 * CLUSTER_WORKERS, sizeof(uint64_t)),
                      cluster_state(c)};
   cluster_transfer(&c->o, &s.counters, &s, false);

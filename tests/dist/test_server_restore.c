@@ -25,9 +25,15 @@ static const struct {
                 {"dana-slim", "sgd"}, {"xgrad", "nesterov"},     {"xgrad", "sgd"},
                 {"dave-rpg", "sgd"},  {"easgd", "sgd"}};
 
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
+/* Those, then every optimiser. */
 START_TEST(restored_bit_for_bit) {
   static const tg_fold fold = {0, 0, 2, 0.1f};
-  tg_server_options o = cluster_options(variants[_i].rule, variants[_i].optimizer, 5, 33, 120);
+  bool listed = _i < VARIANTS;
+  tg_server_options o = cluster_options(
+      listed ? variants[_i].rule : "dc-asgd-a",
+      listed ? variants[_i].optimizer : tg_optimizers[_i - VARIANTS]->name, 5, 33, 120);
   o.global_state = _i == 3;
   o.k = o.ks = 2;
   o.folds = &fold;
@@ -188,7 +194,7 @@ int main(void) {
   Suite *suite = suite_create("server restore");
   TCase *tc = tcase_create("restore");
   tcase_set_timeout(tc, 120);
-  tcase_add_loop_test(tc, restored_bit_for_bit, 0, sizeof variants / sizeof *variants);
+  tcase_add_loop_test(tc, restored_bit_for_bit, 0, VARIANTS + (int)tg_optimizer_count);
   tcase_add_test(tc, preempted_state_is_whole);
   tcase_add_test(tc, preempted_by_a_worker);
   tcase_add_test(tc, finished_runs_are_resumed);

@@ -93,9 +93,8 @@ static float *run_async(const async_options *o, seen *s) {
 
 /* sgd, ssgd of one worker, and every asynchronous rule with one worker: the same bits. */
 START_TEST(one_worker_is_sgd) {
-  const char *optimizers[] = {"sgd", "momentum", "nesterov"};
   const char *rules[] = {"asgd", "dc-asgd-c", "dc-asgd-a"};
-  async_options o = async_defaults("sgd", optimizers[_i], 1, 3000, 100);
+  async_options o = async_defaults("sgd", tg_optimizers[_i]->name, 1, 3000, 100);
   o.comm.worker.clip_norm = 20;
   o.comm.worker.chaos_nan_at = 31;
   o.eval_every = 7;
@@ -316,7 +315,7 @@ int main(void) {
   Suite *suite = suite_create("sync");
   TCase *tc = tcase_create("sync");
   tcase_set_timeout(tc, 120);
-  tcase_add_loop_test(tc, one_worker_is_sgd, 0, 3);
+  tcase_add_loop_test(tc, one_worker_is_sgd, 0, (int)tg_optimizer_count);
   tcase_add_test(tc, update_is_the_mean_over_workers);
   tcase_add_loop_test(tc, runs_for_the_epochs_asked_for, 0, 5);
   tcase_add_test(tc, boundaries_are_crossed_once);

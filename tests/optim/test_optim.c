@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tardigrad/optim.h"
+#include "../support/optimizers.h"
 
 static const tg_optimizer *optimizer(const char *name) {
   const tg_optimizer *o;
@@ -15,10 +15,12 @@ static const tg_optimizer *optimizer(const char *name) {
 }
 
 START_TEST(optimizers_by_name) {
-  const char *names[] = {"sgd", "momentum", "nesterov"};
-  const int slots[] = {0, 1, 1};
-  ck_assert_uint_eq(tg_optimizer_count, 3);
-  for (int i = 0; i < 3; i++) {
+  const char *names[] = {"sgd",      "momentum", "nesterov",  "adam", "amsgrad", "adamw",
+                         "ademamix", "diffgrad", "lookahead", "lars", "lamb",    "shampoo"};
+  const int slots[] = {0, 1, 1, 2, 3, 2, 3, 3, 1, 1, 2, 1};
+  enum { NAMES = sizeof names / sizeof *names };
+  ck_assert_uint_eq(tg_optimizer_count, NAMES);
+  for (int i = 0; i < NAMES; i++) {
     ck_assert_str_eq(optimizer(names[i])->name, names[i]);
     ck_assert_int_eq(optimizer(names[i])->slots, slots[i]);
     ck_assert(*optimizer(names[i])->help);
@@ -82,6 +84,44 @@ START_TEST(against_pytorch) {
 }
 END_TEST
 
+/* torch.optim.Adam, Adam(amsgrad=True) and AdamW (PyTorch 2.15, CPU, float64): weight decay 0.01,
+ * their defaults, lr 0.1, 0.1, 0.01, 0.01, made by
+ *   w = torch.tensor(w0, dtype=torch.float64, requires_grad=True); o = torch.optim.Adam([w], ...)
+ *   o.param_groups[0]["lr"] = lr[s]; w.grad = torch.tensor(g[s], dtype=torch.float64); o.step() */
+START_TEST(adam_and_its_kin_against_pytorch) {
+  const float w0[4] = {0.5f, -1.25f, 2.0f, 0.03125f};
+  const float g[4][4] = {{0.25f, -0.5f, 1, 2},
+                         {0.125f, 0.75f, -3, 0},
+                         {-1, 0.1f, 0.2f, 0.3f},
+                         {0.01f, -0.02f, 0.03f, -0.04f}};
+  const float lr[4] = {0.1f, 0.1f, 0.01f, 0.01f};
+  const char *names[] = {"adam", "amsgrad", "adamw"};
+  const double expected[3][4][4] = {{{0.400000004, -1.15, 1.9, -0.0687499995},
+                                     {0.306611319, -1.17295509, 1.94872715, -0.135730232},
+                                     {0.310764995, -1.17534572, 1.95204047, -0.141795159},
+                                     {0.314093677, -1.17709836, 1.954663, -0.146642975}},
+                                    {{0.400000004, -1.15, 1.9, -0.0687499995},
+                                     {0.306611319, -1.17295509, 1.94872715, -0.135696737},
+                                     {0.310764995, -1.17534572, 1.95204047, -0.141761666},
+                                     {0.314092278, -1.17709836, 1.95466201, -0.146608078}},
+                                    {{0.399500004, -1.14875, 1.898, -0.0687812495},
+                                     {0.305882545, -1.17237143, 1.94552098, -0.135718293},
+                                     {0.310066577, -1.17486208, 1.94873547, -0.14177542},
+                                     {0.313431774, -1.17675203, 1.95127787, -0.146617927}}};
+  for (int k = 0; k < 3; k++) {
+    const tg_optimizer *o = optimizer(names[k]);
+    float w[4], v[3][4] = {{0}}, *slot[TG_MAX_SLOTS] = {v[0], v[1], v[2]};
+    memcpy(w, w0, sizeof w);
+    for (uint64_t step = 0; step < 4; step++) {
+      tg_hyper h = {.lr = lr[step], .weight_decay = 0.01f, .update = step, .keys = default_keys(o)};
+      tg_optimizer_prepare(o, &h);
+      o->apply(&h, 4, w, g[step], slot);
+      for (int i = 0; i < 4; i++) near(w[i], expected[k][step][i]);
+    }
+  }
+}
+END_TEST
+
 START_TEST(no_momentum_is_sgd) {
   tg_hyper h = {.lr = 0.3f, .weight_decay = 0.01f};
   for (int i = 0; i < 200; i++) {
@@ -96,18 +136,25 @@ END_TEST
 
 START_TEST(every_length_gives_the_same_bits) {
   enum { MOST = 133 };
-  for (size_t o = 0; o < tg_optimizer_count; o++) {
-    for (size_t n = 1; n <= MOST; n++) {
-      tg_hyper h = {.lr = 0.1f, .momentum = 0.9f, .weight_decay = 1e-4f};
-      float w[MOST], g[MOST], v[MOST], alone[MOST], *slot[TG_MAX_SLOTS] = {v};
+  for (size_t k = 0; k < tg_optimizer_count; k++) {
+    const tg_optimizer *o = tg_optimizers[k];
+    tg_hyper h = {.lr = 0.1f, .momentum = 0.9f, .weight_decay = 1e-4f, .keys = default_keys(o)};
+    h.update = 4;
+    tg_optimizer_prepare(o, &h);
+    for (size_t n = 1; o->apply && n <= MOST; n++) {
+      float w[MOST], g[MOST], v[TG_MAX_SLOTS][MOST], alone[MOST];
+      float *slot[TG_MAX_SLOTS] = {v[0], v[1], v[2], v[3]};
       for (size_t i = 0; i < n; i++) {
         w[i] = alone[i] = cosf((float)(i * n));
         g[i] = sinf((float)(3 * i + n));
-        v[i] = sinf((float)(7 * i + n));
-        float velocity = v[i];
-        alone[i] = stepped(tg_optimizers[o]->name, &h, w[i], g[i], &velocity);
+        float state[TG_MAX_SLOTS], *one[TG_MAX_SLOTS];
+        for (size_t s = 0; s < TG_MAX_SLOTS; s++) {
+          state[s] = v[s][i] = fabsf(sinf((float)(7 * i + n + s)));
+          one[s] = &state[s];
+        }
+        o->apply(&h, 1, &alone[i], &g[i], one);
       }
-      tg_optimizers[o]->apply(&h, n, w, g, slot);
+      o->apply(&h, n, w, g, slot);
       ck_assert_mem_eq(w, alone, n * sizeof *w);
     }
   }
@@ -196,6 +243,7 @@ int main(void) {
   tcase_add_test(tc, optimizers_by_name);
   tcase_add_test(tc, by_hand);
   tcase_add_test(tc, against_pytorch);
+  tcase_add_test(tc, adam_and_its_kin_against_pytorch);
   tcase_add_test(tc, no_momentum_is_sgd);
   tcase_add_test(tc, every_length_gives_the_same_bits);
   tcase_add_test(tc, dead_velocity_ends_at_zero);

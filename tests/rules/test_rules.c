@@ -80,10 +80,11 @@ START_TEST(unknown_rules) {
 END_TEST
 
 START_TEST(which_optimisers) {
-  ck_assert_int_eq(tg_rule_check(rule("asgd"), "momentum"), TG_OK);
-  ck_assert_int_eq(tg_rule_check(rule("xgrad"), "momentum"), TG_OK);
-  ck_assert_int_eq(tg_rule_check(rule("dana-slim"), "sgd"), TG_OK);
-  ck_assert_int_eq(tg_rule_check(rule("dana-slim"), "momentum"), TG_ECONFIG);
+  ck_assert_int_eq(tg_rule_check(rule("asgd"), "momentum", false), TG_OK);
+  ck_assert_int_eq(tg_rule_check(rule("xgrad"), "momentum", false), TG_OK);
+  ck_assert_int_eq(tg_rule_check(rule("dana-slim"), "sgd", false), TG_OK);
+  ck_assert_int_eq(tg_rule_check(rule("gap-aware"), "lars", true), TG_ECONFIG);
+  ck_assert_int_eq(tg_rule_check(rule("dana-slim"), "momentum", false), TG_ECONFIG);
   ck_assert_str_eq(tg_status_message(),
                    "sync.rule=dana-slim goes with optimizer.name=sgd only, not with momentum");
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "optimizers.h"
 #include "tardigrad/arena.h"
 
 async_options async_defaults(const char *rule, const char *optimizer, uint32_t workers, size_t n,
@@ -57,6 +58,8 @@ tg_status async_server_options(const async_options *o, tg_server_options *out) {
   TG_TRY(tg_rule_find(o->rule, &out->rule));
   TG_TRY(tg_optimizer_find(o->optimizer, &out->optimizer));
   out->hyper.lambda = out->rule->default_lambda;
+  out->hyper.keys = default_keys(out->optimizer);
+  out->layout = any_layout(out->n);
   return TG_OK;
 }
 

@@ -12,6 +12,7 @@ static tg_status options_of(const async_options *o, uint32_t first, uint32_t cou
                            .optimizer = s.optimizer,
                            .schedule = s.schedule,
                            .hyper = s.hyper,
+                           .layout = s.layout,
                            .workers = s.workers,
                            .n = s.n,
                            .k = s.k,
