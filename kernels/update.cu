@@ -237,6 +237,9 @@ constexpr RuleRow rules[] = {
     {"asgd", optimizers<AsItIs>},
     {"dc-asgd-c", optimizers<DelayCompensated>},
     {"dc-asgd-a", optimizers<DelayCompensatedAdaptive>},
+    {"ssp", optimizers<AsItIs>},
+    {"ssgd-backup", optimizers<AsItIs>},
+    {"ringmaster", optimizers<AsItIs>},
     {nullptr, nullptr},
 };
 

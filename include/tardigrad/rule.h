@@ -23,8 +23,12 @@ typedef struct tg_hyper {
   float cap;               /* sync.cap: |correction| <= cap |gradient| elementwise; 0 = no cap */
   float momentum;          /* optimizer.momentum */
   float weight_decay;      /* optimizer.weight_decay */
-  uint64_t update;         /* server updates applied before this one, t */
-  uint64_t staleness;      /* t - version of the weights the gradient was computed at */
+  /* When the server answers, and what counts. tg_rule says who reads them. */
+  uint64_t staleness_bound; /* sync.staleness_bound, s; UINT64_MAX: none */
+  uint64_t delay_threshold; /* sync.delay_threshold, R >= 1; UINT64_MAX: none */
+  uint32_t backup_workers;  /* sync.backup_workers, b < workers */
+  uint64_t update;          /* server updates applied before this one, t */
+  uint64_t staleness;       /* t - version of the weights the gradient was computed at */
 } tg_hyper;
 
 typedef enum {
@@ -45,6 +49,18 @@ typedef struct tg_rule {
    * The correction must be exactly 0 where w equals w_bak. */
   void (*compensate)(const tg_hyper *h, size_t n, const float *w, const float *w_bak, float *state,
                      float *g, double *correction_square, double *gradient_square);
+  /* Asynchronous rules: which gradients count, and who must wait for an answer. Functions of these
+   * numbers alone, so that a replayed run decides alike. NULL: every gradient is an update of its
+   * own, as it arrives, and its worker is answered at once. */
+  /* takes - whether a gradient counts that comes `staleness` updates late; one that does not is
+   * dropped, and its worker is given the current weights. A fresh gradient (0) must count. */
+  bool (*takes)(const tg_hyper *h, uint64_t staleness);
+  /* gathers - how many gradients make one update, with their mean: 1 to `workers`, or 0 where that
+   * cannot be (TG_ECONFIG). A worker whose gradient was gathered is held until that update. */
+  uint32_t (*gathers)(const tg_hyper *h, uint32_t workers);
+  /* runs - whether a worker may begin its next gradient when `clock` of its gradients have counted,
+   * and `slowest` of the slowest worker's; else it is held. The slowest worker must run. */
+  bool (*runs)(const tg_hyper *h, uint64_t clock, uint64_t slowest);
 } tg_rule;
 
 extern const tg_rule *const tg_rules[];

@@ -102,6 +102,7 @@ static double count_flops(const tg_graph *g) {
 static uint64_t server_vectors(const tg_rule *rule, const tg_optimizer *optimizer,
                                const tg_config *c, uint32_t workers) {
   uint64_t vectors = 1 + (uint64_t)workers + (uint64_t)optimizer->slots;
+  vectors += rule->gathers && workers > 1; /* their sum */
   if (rule->has_state) vectors += strcmp(c->sync_mean_square, "global") == 0 ? 1 : workers;
   return vectors;
 }

@@ -13,6 +13,21 @@ static bool is(const char *a, const char *b) {
 
 /* ---- who takes part ---- */
 
+static tg_hyper hyper_of(const tg_setup *s) {
+  const tg_config *c = s->config;
+  int64_t bound = c->sync_staleness_bound, threshold = c->sync_delay_threshold;
+  return (tg_hyper){.lambda =
+                        isnan(c->sync_lambda) ? s->rule->default_lambda : (float)c->sync_lambda,
+                    .mean_square_decay = (float)c->sync_mean_square_decay,
+                    .epsilon = (float)c->sync_epsilon,
+                    .cap = (float)c->sync_cap,
+                    .momentum = (float)c->optimizer_momentum,
+                    .weight_decay = (float)c->optimizer_weight_decay,
+                    .staleness_bound = bound < 0 ? UINT64_MAX : (uint64_t)bound,
+                    .delay_threshold = threshold ? (uint64_t)threshold : 2 * (uint64_t)s->workers,
+                    .backup_workers = (uint32_t)c->sync_backup_workers};
+}
+
 static tg_status count_workers(tg_setup *s, int ranks) {
   const tg_config *c = s->config;
   const char *rule = s->rule->name;
@@ -42,14 +57,32 @@ static tg_status count_workers(tg_setup *s, int ranks) {
   return TG_OK;
 }
 
+static bool averages(const tg_setup *s) {
+  return s->rule->scheme == TG_SCHEME_SYNC || s->rule->gathers;
+}
+
+static tg_status count_gradients(tg_setup *s) {
+  const tg_config *c = s->config;
+  s->gradients = s->rule->scheme == TG_SCHEME_SYNC ? s->workers : 1;
+  if (!s->rule->gathers) return TG_OK;
+  const tg_hyper h = hyper_of(s);
+  s->gradients = s->rule->gathers(&h, s->workers);
+  if (s->gradients == 0)
+    TG_FAIL(TG_ECONFIG,
+            "sync.backup_workers=%lld: of %u workers at least one must not be a backup: choose 0 "
+            "to %u",
+            (long long)c->sync_backup_workers, s->workers, s->workers - 1);
+  return TG_OK;
+}
+
 static tg_status count_batch(tg_setup *s) {
   const tg_config *c = s->config;
   s->batch = (uint32_t)c->train_batch;
-  if (s->rule->scheme != TG_SCHEME_SYNC || !is(c->sync_average, "fixed")) return TG_OK;
-  if (s->batch % s->workers != 0)
-    TG_FAIL(TG_ECONFIG, "sync.average=fixed: train.batch=%u is not a multiple of %u workers",
-            s->batch, s->workers);
-  s->batch /= s->workers;
+  if (!averages(s) || !is(c->sync_average, "fixed")) return TG_OK;
+  if (s->batch % s->gradients != 0)
+    TG_FAIL(TG_ECONFIG, "sync.average=fixed: train.batch=%u is not a multiple of %u %s", s->batch,
+            s->gradients, s->rule->gathers ? "gradients of an update" : "workers");
+  s->batch /= s->gradients;
   return TG_OK;
 }
 
@@ -92,6 +125,7 @@ tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
   TG_TRY(tg_optimizer_find(c->optimizer_name, &s->optimizer));
   TG_TRY(tg_transport_find(c->transport_name, &s->transport));
   TG_TRY(count_workers(s, ranks));
+  TG_TRY(count_gradients(s));
   TG_TRY(count_batch(s));
   TG_TRY(read_order(s));
   TG_TRY(tg_outline_create(c, s->batch, &s->outline));
@@ -105,27 +139,16 @@ tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
 
 static tg_schedule schedule_of(const tg_setup *s) {
   const tg_config *c = s->config;
-  bool scaled = s->rule->scheme == TG_SCHEME_SYNC && is(c->sync_average, "scaled");
-  /* Scaled by the number of workers, the rate starts where one worker's would (Goyal et al. 2017).
-   */
-  double start = scaled ? 1.0 / s->workers : 0.0;
-  return (tg_schedule){.lr = scaled ? c->optimizer_lr * s->workers : c->optimizer_lr,
+  bool scaled = averages(s) && is(c->sync_average, "scaled");
+  /* Scaled by the number of gradients, the rate starts where one worker's would (Goyal et al.
+   * 2017). */
+  double start = scaled ? 1.0 / s->gradients : 0.0;
+  return (tg_schedule){.lr = scaled ? c->optimizer_lr * s->gradients : c->optimizer_lr,
                        .steps = c->optimizer_schedule.item,
                        .count = c->optimizer_schedule.count,
                        .warmup_epochs = c->optimizer_warmup_epochs,
                        .warmup_start =
                            isnan(c->optimizer_warmup_start) ? start : c->optimizer_warmup_start};
-}
-
-static tg_hyper hyper_of(const tg_setup *s) {
-  const tg_config *c = s->config;
-  return (tg_hyper){.lambda =
-                        isnan(c->sync_lambda) ? s->rule->default_lambda : (float)c->sync_lambda,
-                    .mean_square_decay = (float)c->sync_mean_square_decay,
-                    .epsilon = (float)c->sync_epsilon,
-                    .cap = (float)c->sync_cap,
-                    .momentum = (float)c->optimizer_momentum,
-                    .weight_decay = (float)c->optimizer_weight_decay};
 }
 
 tg_server_options tg_setup_server(const tg_setup *s) {

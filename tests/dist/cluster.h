@@ -88,12 +88,12 @@ static inline bool cluster_busy(const cluster *c, uint32_t m) {
 static inline tg_status cluster_answer_in_spans(cluster *c, const tg_msg *in, size_t span) {
   size_t n = c->o.n;
   TG_TRY(tg_server_begin(c->server, in, &c->inbox[in->worker], &c->event));
-  if (c->event.applied || c->event.serves)
+  if (c->event.counts || c->event.serves)
     for (size_t hi = n, lo; hi > 0; hi = lo) { /* from the back: any order will do */
       lo = hi > span ? hi - span : 0;
       ck_assert_int_eq(tg_server_apply(c->server, (tg_span){lo, hi}, c->g + lo), TG_OK);
     }
-  ck_assert_int_eq(tg_server_end(c->server, c->event.applied ? c->s : NULL, &c->event), TG_OK);
+  ck_assert_int_eq(tg_server_end(c->server, c->event.counts ? c->s : NULL, &c->event), TG_OK);
   return TG_OK;
 }
 
