@@ -60,9 +60,12 @@ static bool runs(const tg_server *s, uint32_t m) {
 }
 
 void tg_server_go_on(tg_server *s, uint32_t m, bool joined) {
-  uint64_t next = 0;
+  uint64_t next = TG_SERVER_HELD;
   s->state.pending[m] = TG_SERVER_HELD;
-  if (gradients_left(s)) next = joined || !runs(s, m) ? TG_SERVER_HELD : TG_MSG_WEIGHTS;
+  if (!joined && !gradients_left(s))
+    next = 0;
+  else if (!joined && runs(s, m))
+    next = TG_MSG_WEIGHTS;
   tg_server_request(s, m, next);
 }
 
@@ -73,7 +76,7 @@ static uint32_t next_to_release(const tg_server *s, bool left) {
   const tg_server_state *t = &s->state;
   uint32_t m = 0;
   /* Where gradients are gathered those who wait are in the sum. */
-  if (!s->preempted && left && t->gathered > 0) return s->options.workers;
+  if (!s->preempted && t->gathered > 0) return s->options.workers;
   for (; m < s->options.workers; m++) {
     if (t->pending[m] != TG_SERVER_HELD || s->told_to_stop[m]) continue;
     if (s->preempted || !left || runs(s, m)) return m;
