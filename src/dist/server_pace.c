@@ -59,37 +59,46 @@ static bool runs(const tg_server *s, uint32_t m) {
   return !rule->runs || rule->runs(&s->options.hyper, s->state.clock[m], slowest(s));
 }
 
+/* No gradient will ever be left again. Where some may come too late, others may be wanted yet. */
+static bool is_over(const tg_server *s, bool left) {
+  return !left && (!s->options.rule->takes || s->state.update == s->total);
+}
+
 void tg_server_go_on(tg_server *s, uint32_t m, bool joined) {
   uint64_t next = TG_SERVER_HELD;
-  s->state.pending[m] = TG_SERVER_HELD;
-  if (!joined && !gradients_left(s))
+  s->state.pending[m] = TG_SERVER_HELD; /* what it owed is not under way any more */
+  bool left = gradients_left(s);
+  if (!joined && is_over(s, left))
     next = 0;
-  else if (!joined && runs(s, m))
+  else if (!joined && left && runs(s, m))
     next = TG_MSG_WEIGHTS;
   tg_server_request(s, m, next);
 }
 
 /* ---- releases ---- */
 
+bool tg_server_holds(const tg_rule *rule) {
+  return rule->takes || rule->gathers || rule->runs;
+}
+
 /* The first worker that is held and need not be; their number if there is none. */
-static uint32_t next_to_release(const tg_server *s, bool left) {
+static uint32_t next_to_release(const tg_server *s, bool left, bool over) {
   const tg_server_state *t = &s->state;
   uint32_t m = 0;
   /* Where gradients are gathered those who wait are in the sum. */
-  if (!s->preempted && t->gathered > 0) return s->options.workers;
-  for (; m < s->options.workers; m++) {
+  bool some = s->preempted || (t->gathered == 0 && (left || over));
+  for (; some && m < s->options.workers; m++) {
     if (t->pending[m] != TG_SERVER_HELD || s->told_to_stop[m]) continue;
-    if (s->preempted || !left || runs(s, m)) return m;
+    if (s->preempted || over || runs(s, m)) return m;
   }
-  return m;
+  return s->options.workers;
 }
 
 tg_status tg_server_release(tg_server *s, tg_msg *out) {
-  const tg_rule *rule = s->options.rule;
   *out = (tg_msg){0};
-  if (!rule->runs && !rule->gathers) return TG_OK;
+  if (!tg_server_holds(s->options.rule)) return TG_OK;
   bool left = gradients_left(s);
-  uint32_t m = next_to_release(s, left);
+  uint32_t m = next_to_release(s, left, is_over(s, left));
   if (m == s->options.workers) return TG_OK;
   if (s->preempted) {
     tg_server_start(s, m, out);

@@ -48,6 +48,8 @@ void tg_server_request(tg_server *s, uint32_t m, uint64_t kind);
 /* tg_server_go_on - worker m has nothing outstanding: its next request is a gradient; or it is
  * held; or no gradient is left for it. joined: its last one was gathered for an update to come. */
 void tg_server_go_on(tg_server *s, uint32_t m, bool joined);
+/* tg_server_holds - whether workers may have to wait. */
+bool tg_server_holds(const tg_rule *rule);
 /* tg_server_takes - whether the gradient that worker m owes would count now. */
 bool tg_server_takes(const tg_server *s, uint32_t m);
 /* tg_server_gather - of the message in hand: what lies in *g is added to the sum; with the gradient

@@ -180,9 +180,8 @@ void tg_server_destroy(tg_server *s) {
 static tg_status check_worker(const tg_server *s, const tg_server_state *c, uint32_t m,
                               uint64_t *outstanding, uint64_t *held) {
   const tg_server_state *t = &s->state;
-  const tg_rule *rule = s->options.rule;
   uint64_t kind = t->pending[m];
-  bool may_be_held = kind == TG_SERVER_HELD && (rule->runs || rule->gathers);
+  bool may_be_held = kind == TG_SERVER_HELD && tg_server_holds(s->options.rule);
   if (kind != 0 && kind != TG_MSG_WEIGHTS && kind != TG_MSG_EVALUATE && !may_be_held)
     TG_FAIL(TG_EDATA, "checkpoint: worker %u is said to owe an answer to a message of kind %llu", m,
             (unsigned long long)kind);
@@ -231,8 +230,12 @@ tg_status tg_server_restored(tg_server *s, const tg_server_state *counters) {
   t->gathered = counters->gathered;
   for (uint32_t m = 0; m < s->options.workers; m++) {
     if (t->pending[m]) continue;
-    tg_server_go_on(s, m, false);
-    if (t->pending[m]) memcpy(t->bak[m], t->w, s->options.n * sizeof *t->w);
+    /* Who may go on where others wait is for the releases, when all are known. */
+    if (tg_server_holds(s->options.rule))
+      tg_server_request(s, m, TG_SERVER_HELD);
+    else
+      tg_server_go_on(s, m, false);
+    if (t->pending[m] == TG_MSG_WEIGHTS) memcpy(t->bak[m], t->w, s->options.n * sizeof *t->w);
   }
   return tg_live_store(&s->live);
 }
