@@ -41,7 +41,7 @@ out=$(train run.name=probe train.epochs=0 2>&1); rc=$?
 [ $rc = 0 ] || fail "device $device: exit $rc: $out"
 
 # Runs repeat; and updates on the host are those on the device.
-for rule in sgd ssgd asgd dc-asgd-c dc-asgd-a; do
+for rule in sgd ssgd asgd dc-asgd-c dc-asgd-a ssp ssgd-backup ringmaster; do
   for run in once again host; do
     where=auto; [ $run != host ] || where=cpu
     train sync.rule=$rule run.name=$rule-$run server.device=$where || fail "$rule, $run"
@@ -73,6 +73,8 @@ for rule in asgd dc-asgd-a; do
 done
 mpi sync.rule=dc-asgd-a server.device="$device" run.name=mpi-server || fail "mpi, the server on the device"
 timeout 300 "$TARDIGRAD" -q replay runs/mpi-server || fail "mpi, the server on the device: replay"
+mpi sync.rule=ssgd-backup server.device="$device" run.name=mpi-rounds || fail "mpi, rounds on the device"
+timeout 300 "$TARDIGRAD" -q replay runs/mpi-rounds || fail "mpi, rounds on the device: replay"
 mpi sync.rule=ssgd run.name=mpi-ssgd || fail "mpi, ssgd"
 train sync.rule=ssgd sim.workers=2 run.name=sim-ssgd || fail "sim, ssgd"
 same mpi-ssgd sim-ssgd "ssgd over mpi and in the simulator"

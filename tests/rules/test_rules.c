@@ -42,7 +42,10 @@ START_TEST(rules_by_name) {
               {"ssgd", TG_SCHEME_SYNC, 0, false, false},
               {"asgd", TG_SCHEME_ASYNC, 0, false, false},
               {"dc-asgd-c", TG_SCHEME_ASYNC, 0.04f, false, true},
-              {"dc-asgd-a", TG_SCHEME_ASYNC, 2, true, true}};
+              {"dc-asgd-a", TG_SCHEME_ASYNC, 2, true, true},
+              {"ssp", TG_SCHEME_ASYNC, 0, false, false},
+              {"ssgd-backup", TG_SCHEME_ASYNC, 0, false, false},
+              {"ringmaster", TG_SCHEME_ASYNC, 0, false, false}};
   ck_assert_uint_eq(tg_rule_count, sizeof rows / sizeof rows[0]);
   for (size_t i = 0; i < tg_rule_count; i++) {
     const tg_rule *r = rule(rows[i].name);
@@ -53,6 +56,26 @@ START_TEST(rules_by_name) {
     ck_assert((r->compensate != NULL) == rows[i].compensates);
     ck_assert(r->help && *r->help);
   }
+}
+END_TEST
+
+/* Which gradients count, and who waits. */
+START_TEST(paces) {
+  const tg_rule *ssp = rule("ssp"), *backup = rule("ssgd-backup"), *ring = rule("ringmaster");
+  tg_hyper h = {.staleness_bound = 3, .delay_threshold = 4, .backup_workers = 2};
+  ck_assert(!ssp->takes && !ssp->gathers && !backup->runs && !ring->gathers && !ring->runs);
+  ck_assert(ssp->runs(&h, 5, 5) && ssp->runs(&h, 8, 5) && !ssp->runs(&h, 9, 5));
+  ck_assert(ssp->runs(&h, 4, 5)); /* nobody is behind the slowest, but nothing may go wrong */
+  ck_assert(ring->takes(&h, 0) && ring->takes(&h, 3) && !ring->takes(&h, 4));
+  ck_assert(backup->takes(&h, 0) && !backup->takes(&h, 1));
+  ck_assert_uint_eq(backup->gathers(&h, 7), 5);
+  ck_assert_uint_eq(backup->gathers(&h, 3), 1);
+  ck_assert_uint_eq(backup->gathers(&h, 2), 0);
+  h.staleness_bound = h.delay_threshold = UINT64_MAX;
+  ck_assert(ssp->runs(&h, UINT64_MAX - 1, 0) && ring->takes(&h, UINT64_MAX - 1));
+  for (size_t i = 0; i < tg_rule_count; i++)
+    if (tg_rules[i]->scheme != TG_SCHEME_ASYNC)
+      ck_assert(!tg_rules[i]->takes && !tg_rules[i]->gathers && !tg_rules[i]->runs);
 }
 END_TEST
 
@@ -265,6 +288,7 @@ int main(void) {
   Suite *suite = suite_create("rules");
   TCase *tc = tcase_create("rules");
   tcase_add_test(tc, rules_by_name);
+  tcase_add_test(tc, paces);
   tcase_add_test(tc, unknown_rules);
   tcase_add_test(tc, constant_by_hand);
   tcase_add_test(tc, adaptive_by_hand);

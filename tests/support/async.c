@@ -13,6 +13,9 @@ async_options async_defaults(const char *rule, const char *optimizer, uint32_t w
       .workers = workers,
       .updates = updates,
       .max_nonfinite = 1000,
+      .staleness_bound = 2,
+      .delay_threshold = workers,
+      .backup_workers = workers > 1,
       .problem = {.n = n, .k = 5, .batch = ASYNC_BATCH, .noise = 0.5f},
       .comm = {.timeout_s = 60, .sim = {.seed = 3, .compute_s = 1, .sigma = 0.3, .slow_factor = 1}},
   };
@@ -48,6 +51,13 @@ tg_status async_server_options(const async_options *o, tg_server_options *out) {
   TG_TRY(tg_rule_find(o->rule, &out->rule));
   TG_TRY(tg_optimizer_find(o->optimizer, &out->optimizer));
   out->hyper.lambda = out->rule->default_lambda;
+  out->hyper.staleness_bound = o->staleness_bound;
+  out->hyper.delay_threshold = o->delay_threshold;
+  out->hyper.backup_workers = o->backup_workers;
+  if (o->lr > 0) {
+    out->schedule = (tg_schedule){.lr = o->lr};
+    out->hyper.weight_decay = 0;
+  }
   return TG_OK;
 }
 

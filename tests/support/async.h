@@ -13,6 +13,9 @@ typedef struct async_options {
   double updates, eval_every, checkpoint_every; /* all in updates */
   uint64_t max_nonfinite;
   bool global_state;
+  uint64_t staleness_bound, delay_threshold; /* of rules that have them */
+  uint32_t backup_workers;
+  double lr; /* a constant rate, and no weight decay; 0: a schedule that suits the workers */
   quadratic_options problem;
   tg_comm_options comm; /* sizes, workers and compute are filled in */
 } async_options;
