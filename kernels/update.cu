@@ -436,6 +436,9 @@ constexpr RuleRow rules[] = {
     {"xgrad", optimizers<XGrad>},
     {"dave-rpg", own_step<DaveRpg>},
     {"easgd", own_step<ElasticAveraging>},
+    {"ssp", optimizers<AsItIs>},
+    {"ssgd-backup", optimizers<AsItIs>},
+    {"ringmaster", optimizers<AsItIs>},
     {nullptr, nullptr},
 };
 

@@ -28,8 +28,12 @@ typedef struct tg_hyper {
   float prediction_steps;  /* sync.prediction_steps, updates ahead */
   float elasticity;        /* sync.elasticity, alpha */
   float workers;           /* M; the server fills it in */
-  uint64_t update;         /* server updates applied before this one, t */
-  uint64_t staleness;      /* t - version of the weights the gradient was computed at */
+  /* When the server answers, and what counts. tg_rule says who reads them. */
+  uint64_t staleness_bound; /* sync.staleness_bound, s; UINT64_MAX: none */
+  uint64_t delay_threshold; /* sync.delay_threshold, R >= 1; UINT64_MAX: none */
+  uint32_t backup_workers;  /* sync.backup_workers, b < workers */
+  uint64_t update;          /* server updates applied before this one, t */
+  uint64_t staleness;       /* t - version of the weights the gradient was computed at */
   tg_optimizer_keys keys;
   /* Filled in by tg_optimizer_prepare, whoever makes the update. */
   tg_factors factors;
@@ -78,6 +82,18 @@ typedef struct tg_rule {
   void (*settle)(const tg_hyper *h, size_t n, const float *before, const float *w, float *state);
   /* serve - what a worker is sent to compute at. An evaluation is always of w. NULL: w. */
   void (*serve)(const tg_hyper *h, size_t n, const float *w, const float *state, float *out);
+  /* Asynchronous rules: which gradients count, and who must wait for an answer. Functions of these
+   * numbers alone, so that a replayed run decides alike. NULL: every gradient is an update of its
+   * own, as it arrives, and its worker is answered at once. */
+  /* takes - whether a gradient counts that comes `staleness` updates late; one that does not is
+   * dropped, and its worker is given the current weights. A fresh gradient (0) must count. */
+  bool (*takes)(const tg_hyper *h, uint64_t staleness);
+  /* gathers - how many gradients make one update, with their mean: 1 to `workers`, or 0 where that
+   * cannot be (TG_ECONFIG). A worker whose gradient was gathered is held until that update. */
+  uint32_t (*gathers)(const tg_hyper *h, uint32_t workers);
+  /* runs - whether a worker may begin its next gradient when `clock` of its gradients have counted,
+   * and `slowest` of the slowest worker's; else it is held. The slowest worker must run. */
+  bool (*runs)(const tg_hyper *h, uint64_t clock, uint64_t slowest);
 } tg_rule;
 
 /* tg_step_take - the weight of the newest in a mean of squared steps that forgets by

@@ -90,11 +90,13 @@ typedef struct tg_recorder_options {
 TG_CHECKED tg_status tg_recorder_create(const tg_recorder_options *options, tg_recorder **out);
 void tg_recorder_destroy(tg_recorder *r);
 
-/* One applied (or dropped) gradient. sim_s: virtual time, or negative. */
+/* One gradient: applied (or gathered for an update to come), or dropped. sim_s: virtual time, or
+ * negative. */
 typedef struct tg_record {
   uint32_t worker;
-  bool applied;
-  bool whole; /* the last gradient of its update: ssgd has several */
+  bool applied; /* else it was not finite ... */
+  bool late;    /* ... or came too late */
+  bool whole;   /* the last gradient of its update: ssgd has several */
   uint64_t update, samples, staleness;
   double epoch, lr, loss_sum, correction_ratio, compute_s, wait_s, sim_s;
 } tg_record;

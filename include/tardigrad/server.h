@@ -7,7 +7,12 @@
  * One message is handled by tg_server_begin (decides what happens and what is answered), then
  * tg_server_apply over all spans of [0,n) (push and pull in one pass over memory: the update, and
  * w_bak(m) = w, or what the rule serves in its place, which is itself the send buffer), then
- * tg_server_end. tg_server_step is the three in one call. */
+ * tg_server_end. tg_server_step is the three in one call.
+ *
+ * A rule may let a worker wait (tg_rule: gathers, runs): its message is not answered then, and it
+ * is held. After each message tg_server_release gives the answers to those who need wait no longer,
+ * with the weights of that moment. Who is held and who is released follows from the order of the
+ * messages alone. */
 #ifndef TARDIGRAD_SERVER_H
 #define TARDIGRAD_SERVER_H
 
@@ -51,7 +56,8 @@ typedef struct tg_server_options {
   size_t fold_count;
   uint32_t batch;          /* samples per gradient; with rule->local_steps: per exchange */
   uint64_t train_count;    /* samples in the training set */
-  double epochs;           /* effective passes: the run ends after ceil(epochs*train_count/batch) */
+  double epochs;           /* effective passes: the run ends after ceil(epochs*train_count/batch)
+                              gradients, rounded up to whole updates */
   double eval_every;       /* epochs between evaluations; 0 = at the end only */
   double checkpoint_every; /* epochs; 0 = at the end only */
   uint64_t max_nonfinite;  /* dropped gradients after which the run has diverged */
@@ -59,19 +65,25 @@ typedef struct tg_server_options {
 
 /* What one handled message meant; filled by tg_server_begin, completed by tg_server_end. */
 typedef struct tg_server_event {
-  bool applied;        /* an update was made: hand the gradient to tg_server_apply */
+  bool counts;         /* the gradient counts: hand it to tg_server_apply, and its statistics on */
+  bool applied;        /* an update was made, with this gradient or with it and those gathered */
   bool serves;         /* weights are sent: send w_bak(m) span by span */
-  bool nonfinite;      /* a push was dropped */
+  bool held;           /* nothing is sent: the worker waits for tg_server_release */
+  bool nonfinite;      /* a push was dropped: it was not finite */
+  bool late;           /* a push was dropped: it came too late */
   bool evaluated;      /* an evaluation came back */
   bool checkpoint_due; /* after tg_server_end: save */
   bool finished;       /* every worker has been told to stop */
   uint64_t update;     /* updates applied, after this message */
-  uint64_t staleness;  /* of the applied gradient, in updates */
+  uint64_t staleness;  /* of the gradient, in updates */
   double epoch;        /* effective, after this message */
-  double lr;
+  double lr;           /* of the update that the gradient is part of */
   double correction_ratio; /* r = |correction| / |gradient| of this push */
   double gap;              /* |w - w_bak(m)| / sqrt(n) before the update */
 } tg_server_event;
+
+/* What a worker may owe besides answers to messages: nothing, and it waits for weights. */
+enum { TG_SERVER_HELD = 64 };
 
 /* Everything that a checkpoint saves, as views into the server: owned by it, host memory. */
 typedef struct tg_server_state {
@@ -84,11 +96,17 @@ typedef struct tg_server_state {
   size_t slot_count, slot_length[TG_MAX_SLOTS];
   uint64_t *version; /* [workers] updates applied when m last pulled */
   uint64_t *step;    /* [workers] gradients issued to m so far, the outstanding one included */
-  uint64_t *pending; /* [workers] what m owes an answer to: TG_MSG_WEIGHTS, TG_MSG_EVALUATE, or 0 */
-  float **b_bak; /* [workers][k] b as it was when m was last served TG_MSG_EVALUATE: what to send
-                    with it, since b itself moves on while the message travels */
-  uint64_t update, samples, nonfinite; /* counters */
-  uint64_t issued;                     /* gradients applied or outstanding */
+  uint64_t *pending; /* [workers] what m owes an answer to: TG_MSG_WEIGHTS, TG_MSG_EVALUATE, or 0;
+                        TG_SERVER_HELD: nothing, it waits itself */
+  uint64_t *clock;   /* [workers] gradients of m that counted */
+  float **b_bak;    /* [workers][k] b as it was when m was last served TG_MSG_EVALUATE: what to send
+                       with it, since b itself moves on while the message travels */
+  float *sum;       /* [n] of the gradients gathered for the next update */
+  float *sum_stats; /* [ks] of their statistics; both NULL where an update
+                       takes one gradient */
+  uint64_t update, samples, nonfinite, late; /* counters */
+  uint64_t gathered;                         /* gradients in sum */
+  uint64_t issued;                           /* gradients that counted or are outstanding */
   uint64_t next_eval, next_checkpoint; /* indices of the next boundaries; derived from samples */
 } tg_server_state;
 
@@ -103,35 +121,43 @@ void tg_server_destroy(tg_server *server);
 /* tg_server_start - the first message for worker m, at the start of a run or after a restored
  * state: the request that it owes an answer to. TG_MSG_WEIGHTS with w_bak(m), its version and its
  * step; TG_MSG_EVALUATE with w_bak(m) and b_bak(m); or TG_MSG_STOP when every gradient of the run
- * is already spoken for. Does not change w_bak. (A run of no updates evaluates once, on worker 0.)
- */
+ * is already spoken for. A message of kind 0 is not to be sent: the worker is held; when all have
+ * been started call tg_server_release. Does not change w_bak. (A run of no updates evaluates once,
+ * on worker 0.) */
 void tg_server_start(tg_server *server, uint32_t worker, tg_msg *out);
+
+/* tg_server_release - the answer to one worker that was held and need wait no longer, the lowest
+ * first: its header, with w_bak(worker) the weights of this moment; or TG_MSG_STOP when no gradient
+ * is left for it, or after tg_server_preempt. Kind 0: there is none. Call it until then, after each
+ * message and after tg_server_preempt. */
+TG_CHECKED tg_status tg_server_release(tg_server *server, tg_msg *out);
 
 /* tg_server_finished - whether no worker owes an answer. Already so after tg_server_start when a
  * finished run is resumed: then no message will come, and no event says it. */
 bool tg_server_finished(const tg_server *server);
 
-/* tg_server_begin - takes one header and decides. *reply is the answer's header. If event->applied
- * or event->serves, call tg_server_apply over the whole of [0,n), then tg_server_end.
- * TG_EDIVERGED after too many gradients that were not finite. TG_ERUNTIME for a message that no
- * worker may send (unknown worker, kind, version, step, or one without an outstanding request). */
+/* tg_server_begin - takes one header and decides. *reply is the answer's header, of kind 0 where
+ * the worker is held. If event->counts or event->serves, call tg_server_apply over the whole of
+ * [0,n), then tg_server_end. TG_EDIVERGED after too many gradients that were not finite.
+ * TG_ERUNTIME for a message that no worker may send (unknown worker, kind, version, step, or one
+ * without an outstanding request). */
 TG_CHECKED tg_status tg_server_begin(tg_server *server, const tg_msg *in, tg_msg *reply,
                                      tg_server_event *event);
 
 /* tg_server_apply - over [span.lo,span.hi): applies the gradient g (span.hi-span.lo floats in host
  * memory or, with device_workers, in the device's; overwritten; with rule->local_steps it is the
- * worker's weights) if the event says applied (else g is ignored), and writes w_bak(m) if it
+ * worker's weights) if the event says that it counts (else g is ignored), and writes w_bak(m) if it
  * serves. Spans come in any order, each parameter once. OpenMP threads share the span.
  * tg_server_waits: with an optimiser of whole tensors nothing of w_bak(m) is written before the
  * last span is there. */
 TG_CHECKED tg_status tg_server_apply(tg_server *server, tg_span span, float *g);
 bool tg_server_waits(const tg_server *server);
 
-/* tg_server_end - folds the batch statistics [ks] (NULL when not applied), completes the event.
- */
+/* tg_server_end - folds the batch statistics [ks] (NULL when the gradient does not count), those of
+ * an update of several gradients as their mean, with the update; completes the event. */
 TG_CHECKED tg_status tg_server_end(tg_server *server, const float *stats, tg_server_event *event);
 
-/* tg_server_step - begin, apply over [0,n), end. */
+/* tg_server_step - begin, apply over [0,n), end; the releases are the caller's. */
 TG_CHECKED tg_status tg_server_step(tg_server *server, const tg_msg *in, float *g,
                                     const float *stats, tg_msg *reply, tg_server_event *event);
 
@@ -150,10 +176,10 @@ const float *tg_server_statistics(const tg_server *server, uint32_t worker);
 /* tg_server_fetch - brings the views up to date where the vectors live on a device. */
 TG_CHECKED tg_status tg_server_fetch(tg_server *server);
 /* tg_server_state_of - views for checkpoints, to be read between messages. After restoring the
- * arrays (w, b, bak, rule_state, slot, version, step, pending, b_bak) through these views, call
- * tg_server_restored with the counters, before tg_server_start: the run then continues bit for bit.
- * Where the run was made longer, stopped workers are given weights again.
- * Errors of tg_server_restored: TG_EDATA where counters and arrays contradict each other,
+ * arrays (w, b, bak, rule_state, slot, version, step, pending, clock, b_bak, sum, sum_stats)
+ * through these views, call tg_server_restored with the counters, before tg_server_start: the run
+ * then continues bit for bit. Where the run was made longer, stopped workers are given weights
+ * again. Errors of tg_server_restored: TG_EDATA where counters and arrays contradict each other,
  * TG_ECONFIG where more gradients were issued than the run has. */
 tg_server_state tg_server_state_of(tg_server *server);
 TG_CHECKED tg_status tg_server_restored(tg_server *server, const tg_server_state *counters);

@@ -53,16 +53,53 @@ tg_status tg_live_store(tg_live *l) {
   return TG_OK;
 }
 
-tg_status tg_live_copy(tg_live *l, float *to, const float *from, tg_span span) {
-  size_t count = span.hi - span.lo;
-  if (l->device)
-    return l->device->backend->copy(l->device, to + span.lo, from + span.lo, count * sizeof *to);
+static void copy(float *to, const float *from, size_t count) {
 #pragma omp parallel if (count >= PARALLEL_FROM)
   {
     size_t me = (size_t)omp_get_thread_num(), team = (size_t)omp_get_num_threads();
-    size_t first = span.lo + count * me / team, last = span.lo + count * (me + 1) / team;
+    size_t first = count * me / team, last = count * (me + 1) / team;
     memcpy(to + first, from + first, (last - first) * sizeof *to);
   }
+}
+
+tg_status tg_live_copy(tg_live *l, float *to, const float *from, tg_span span) {
+  return tg_live_put(l, to, span, from + span.lo);
+}
+
+tg_status tg_live_take(tg_live *l, tg_span span, float **g) {
+  if (!l->device) return TG_OK;
+  if (!l->g) TG_TRY(on_device(l, l->n * sizeof(float), (void **)&l->g));
+  float *there = l->g + span.lo;
+  TG_TRY(l->device->backend->to_device(l->device, there, *g, (span.hi - span.lo) * sizeof(float)));
+  *g = there;
+  return TG_OK;
+}
+
+tg_status tg_live_put(tg_live *l, float *sum, tg_span span, const float *g) {
+  size_t count = span.hi - span.lo;
+  if (l->device) return l->device->backend->copy(l->device, sum + span.lo, g, count * sizeof *g);
+  copy(sum + span.lo, g, count);
+  return TG_OK;
+}
+
+tg_status tg_live_add_to(tg_live *l, float *sum, tg_span span, const float *g) {
+  size_t count = span.hi - span.lo;
+  float *to = sum + span.lo;
+  if (l->device) return l->device->backend->add_f32(l->device, count, to, g);
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_FROM)
+  for (size_t i = 0; i < count; i++) to[i] += g[i];
+  return TG_OK;
+}
+
+tg_status tg_live_mean(tg_live *l, float *g, const float *sum, tg_span span, float part) {
+  size_t count = span.hi - span.lo;
+  const float *from = sum + span.lo;
+  if (l->device) {
+    TG_TRY(l->device->backend->add_f32(l->device, count, g, from));
+    return l->device->backend->scale(l->device, count, g, part);
+  }
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_FROM)
+  for (size_t i = 0; i < count; i++) g[i] = (from[i] + g[i]) * part;
   return TG_OK;
 }
 
@@ -72,13 +109,8 @@ tg_status tg_live_update(tg_live *l, const tg_update *u, tg_span span, float *g,
     tg_update_apply(u, span, g, sums);
     return TG_OK;
   }
-  const tg_backend *backend = l->device->backend;
-  if (!g_on_device) {
-    if (!l->g) TG_TRY(on_device(l, l->n * sizeof(float), (void **)&l->g));
-    TG_TRY(backend->to_device(l->device, l->g + span.lo, g, (span.hi - span.lo) * sizeof(float)));
-    g = l->g + span.lo;
-  }
-  return backend->update(l->device, u, span, g, sums ? l->sums : NULL);
+  if (!g_on_device) TG_TRY(tg_live_take(l, span, &g));
+  return l->device->backend->update(l->device, u, span, g, sums ? l->sums : NULL);
 }
 
 tg_status tg_live_serve(tg_live *l, const tg_update *u, tg_span span) {

@@ -30,6 +30,15 @@ TG_CHECKED tg_status tg_live_fetch(tg_live *l);
 TG_CHECKED tg_status tg_live_store(tg_live *l);
 /* tg_live_copy - to[span] = from[span], both live, given by element 0. */
 TG_CHECKED tg_status tg_live_copy(tg_live *l, float *to, const float *from, tg_span span);
+/* tg_live_take - *g, which points at element span.lo in host memory, becomes a copy on the device;
+ * on the host it stays. Valid until the next call for the same span. */
+TG_CHECKED tg_status tg_live_take(tg_live *l, tg_span span, float **g);
+/* Sums of gradients: sum [n] is live and given by element 0; g points at element span.lo, where the
+ * live vectors are. tg_live_put: sum[span] = g. tg_live_add_to: sum[span] += g. tg_live_mean:
+ * g = (sum[span] + g) part. */
+TG_CHECKED tg_status tg_live_put(tg_live *l, float *sum, tg_span span, const float *g);
+TG_CHECKED tg_status tg_live_add_to(tg_live *l, float *sum, tg_span span, const float *g);
+TG_CHECKED tg_status tg_live_mean(tg_live *l, float *g, const float *sum, tg_span span, float part);
 /* tg_live_update - tg_update_apply on live vectors. g points at element span.lo, in host memory or,
  * with on_device, in the device's. The sums come with tg_live_sums; NULL on a device: none. */
 TG_CHECKED tg_status tg_live_update(tg_live *l, const tg_update *u, tg_span span, float *g,

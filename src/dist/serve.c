@@ -25,13 +25,23 @@ static tg_status send_all(serving *s, const tg_msg *reply) {
   return s->transport->send_stats(s->comm, m, tg_server_statistics(server, m));
 }
 
+/* Answers to workers that were held, and need wait no longer. */
+static tg_status release(serving *s) {
+  for (;;) {
+    tg_msg reply;
+    TG_TRY(tg_server_release(s->o->server, &reply));
+    if (!reply.kind) return TG_OK;
+    TG_TRY(send_all(s, &reply));
+  }
+}
+
 static tg_status start(serving *s) {
   for (uint32_t m = 0; m < s->o->workers; m++) {
     tg_msg reply;
     tg_server_start(s->o->server, m, &reply);
-    TG_TRY(send_all(s, &reply));
+    if (reply.kind) TG_TRY(send_all(s, &reply));
   }
-  return TG_OK;
+  return release(s);
 }
 
 /* The state is whole now, and is saved as it is; what still arrives changes nothing. */
@@ -39,7 +49,8 @@ static tg_status cut_short(serving *s, tg_status why) {
   const tg_observer *observer = s->o->observer;
   s->cut = why;
   tg_server_preempt(s->o->server);
-  return observer && observer->cut ? observer->cut(observer->self, why) : TG_OK;
+  if (observer && observer->cut) TG_TRY(observer->cut(observer->self, why));
+  return release(s);
 }
 
 /* Push and pull of one message, piece by piece. */
@@ -56,7 +67,7 @@ static tg_status exchange(serving *s, const tg_msg *in, const tg_server_event *e
   }
   do {
     TG_TRY(s->transport->recv_piece(s->comm, &span, &g));
-    if (event->applied || event->serves) TG_TRY(tg_server_apply(server, span, g));
+    if (event->counts || event->serves) TG_TRY(tg_server_apply(server, span, g));
     if (event->serves && !tg_server_waits(server))
       TG_TRY(s->transport->send_piece(s->comm, in->worker, span, bak + span.lo));
   } while (span.hi < s->o->n);
@@ -93,12 +104,13 @@ static tg_status handle(serving *s, const tg_msg *in) {
   tg_status status = tg_server_begin(server, in, &reply, &event);
   if (status == TG_EDIVERGED) return diverge(s, in);
   TG_TRY(status);
-  s->running -= reply.kind == TG_MSG_STOP;
-  TG_TRY(s->transport->send(s->comm, &reply));
+  s->running -= reply.kind == TG_MSG_STOP || event.held;
+  if (!event.held) TG_TRY(s->transport->send(s->comm, &reply));
   TG_TRY(exchange(s, in, &event, &stats));
-  TG_TRY(tg_server_end(server, event.applied ? stats : NULL, &event));
+  TG_TRY(tg_server_end(server, event.counts ? stats : NULL, &event));
   if (reply.kind == TG_MSG_EVALUATE)
     TG_TRY(s->transport->send_stats(s->comm, m, tg_server_statistics(server, m)));
+  TG_TRY(release(s));
   return tell(s, in, &event);
 }
 

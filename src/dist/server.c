@@ -2,8 +2,8 @@
  * answered.
  *
  * A worker owes at most one answer, `pending[m]`. Gradients are issued only while fewer than the
- * run's total are applied or outstanding, so that every gradient in flight is applied and the run
- * ends at exactly ceil(epochs * train_count / batch) updates. */
+ * run's total are applied or outstanding, so that every gradient in flight is applied (unless the
+ * rule drops it) and the run ends at exactly ceil(epochs * train_count / batch) updates. */
 #include <math.h>
 #include <string.h>
 
@@ -17,8 +17,12 @@ static uint64_t boundaries(const tg_server *s, double every, uint64_t samples) {
   return tg_progress_boundaries(every, s->options.train_count, samples);
 }
 
+static uint64_t samples_per_update(const tg_server *s) {
+  return (uint64_t)s->gathers * s->options.batch;
+}
+
 static bool crosses(const tg_server *s, double every, uint64_t samples) {
-  return boundaries(s, every, samples) > boundaries(s, every, samples - s->options.batch);
+  return boundaries(s, every, samples) > boundaries(s, every, samples - samples_per_update(s));
 }
 
 /* What m's own steps are made at: known from the version alone, so that a resumed run repeats it.
@@ -29,8 +33,9 @@ static double local_lr(const tg_server *s, uint32_t m) {
                         epoch_at(s, samples + s->options.batch));
 }
 
-static tg_msg message(const tg_server *s, uint32_t worker, uint64_t kind) {
+tg_msg tg_server_message(const tg_server *s, uint32_t worker, uint64_t kind) {
   tg_msg msg = {.kind = kind ? (uint32_t)kind : TG_MSG_STOP, .worker = worker};
+  if (kind == TG_SERVER_HELD) return (tg_msg){0};
   if (!kind) return msg;
   msg.version = s->state.version[worker];
   msg.step = s->state.step[worker] - (kind == TG_MSG_WEIGHTS);
@@ -82,21 +87,6 @@ static tg_status check(const tg_server *s, const tg_msg *in) {
 
 /* ---- what it means ---- */
 
-void tg_server_request(tg_server *s, uint32_t m, uint64_t kind) {
-  tg_server_state *t = &s->state;
-  t->pending[m] = kind;
-  if (!kind) return;
-  t->version[m] = t->update;
-  if (kind == TG_MSG_WEIGHTS) {
-    t->step[m]++;
-    t->issued++;
-  }
-}
-
-uint64_t tg_server_next_request(const tg_server *s) {
-  return s->state.issued < s->total ? TG_MSG_WEIGHTS : 0;
-}
-
 static tg_status drop(tg_server *s, const tg_msg *in, tg_server_event *event) {
   tg_server_state *t = &s->state;
   uint32_t m = in->worker;
@@ -108,20 +98,27 @@ static tg_status drop(tg_server *s, const tg_msg *in, tg_server_event *event) {
             "from worker %u at update %llu, staleness %llu (mean %.2f)",
             (unsigned long long)t->nonfinite, (unsigned long long)s->options.max_nonfinite, m,
             (unsigned long long)t->update, (unsigned long long)(t->update - t->version[m]),
-            s->applied ? (double)s->staleness_sum / (double)s->applied : 0.0);
+            s->counted ? (double)s->staleness_sum / (double)s->counted : 0.0);
   t->issued--;
-  tg_server_request(s, m, tg_server_next_request(s));
+  tg_server_go_on(s, m, false);
   return TG_OK;
 }
 
-static void accept(tg_server *s, const tg_msg *in, tg_server_event *event) {
+/* It came too late: its worker goes on with the current weights. */
+static void refuse(tg_server *s, uint32_t m, tg_server_event *event) {
+  event->late = true;
+  event->staleness = s->state.update - s->state.version[m];
+  s->state.late++;
+  s->state.issued--;
+  tg_server_go_on(s, m, false);
+}
+
+static void accept(tg_server *s, uint32_t m, tg_server_event *event) {
   tg_server_state *t = &s->state;
-  uint32_t m = in->worker;
-  double before = epoch_at(s, t->samples);
-  t->samples += in->samples;
-  event->applied = true;
+  uint64_t after = t->samples + samples_per_update(s);
+  event->counts = true;
   event->staleness = t->update - t->version[m];
-  event->lr = tg_schedule_lr(&s->options.schedule, before, epoch_at(s, t->samples));
+  event->lr = tg_schedule_lr(&s->options.schedule, epoch_at(s, t->samples), epoch_at(s, after));
   const tg_rule *rule = s->options.rule;
   if (rule->lr) event->lr = rule->lr(event->lr, event->staleness);
   if (rule->local_steps) event->lr = local_lr(s, m);
@@ -130,23 +127,37 @@ static void accept(tg_server *s, const tg_msg *in, tg_server_event *event) {
   s->hyper.update = t->update;
   s->hyper.staleness = event->staleness;
   s->staleness_sum += event->staleness;
-  s->applied++;
+  s->counted++;
+  t->clock[m]++;
+  s->place = t->gathered;
+  t->gathered = (t->gathered + 1) % s->gathers;
+  event->applied = t->gathered == 0;
+  if (!event->applied) {
+    tg_server_go_on(s, m, true);
+    return;
+  }
+  t->samples = after;
   t->update++;
   bool last = t->update == s->total;
   bool evaluate = last || crosses(s, s->options.eval_every, t->samples);
   /* The end has a checkpoint of its own, once the last evaluation is back. */
   s->checkpoint_due = !last && crosses(s, s->options.checkpoint_every, t->samples);
-  tg_server_request(s, m, evaluate ? TG_MSG_EVALUATE : tg_server_next_request(s));
+  if (evaluate)
+    tg_server_request(s, m, TG_MSG_EVALUATE);
+  else
+    tg_server_go_on(s, m, false);
 }
 
 static tg_status handle(tg_server *s, const tg_msg *in, tg_server_event *event) {
   if (in->kind == TG_MSG_EVALUATED) {
     event->evaluated = true;
-    tg_server_request(s, in->worker, tg_server_next_request(s));
+    tg_server_go_on(s, in->worker, false);
   } else if (in->flags & TG_FLAG_NONFINITE) {
     return drop(s, in, event);
+  } else if (tg_server_takes(s, in->worker)) {
+    accept(s, in->worker, event);
   } else {
-    accept(s, in, event);
+    refuse(s, in->worker, event);
   }
   return TG_OK;
 }
@@ -166,8 +177,9 @@ tg_status tg_server_begin(tg_server *s, const tg_msg *in, tg_msg *reply, tg_serv
     tg_server_start(s, m, reply);
   } else {
     status = handle(s, in, event);
-    *reply = message(s, m, s->state.pending[m]);
-    event->serves = status == TG_OK && reply->kind != TG_MSG_STOP;
+    *reply = tg_server_message(s, m, s->state.pending[m]);
+    event->held = reply->kind == 0;
+    event->serves = status == TG_OK && !event->held && reply->kind != TG_MSG_STOP;
   }
   event->update = s->state.update;
   event->epoch = epoch_at(s, s->state.samples);
@@ -175,10 +187,9 @@ tg_status tg_server_begin(tg_server *s, const tg_msg *in, tg_msg *reply, tg_serv
   return status;
 }
 
-/* The weights that worker m is sent by message are looked at on the host. */
-static tg_status show(tg_server *s, uint32_t m, tg_span span) {
+tg_status tg_server_show(tg_server *s, uint32_t m, tg_span span) {
   tg_device *d = s->live.device;
-  if (!d || s->options.device_workers || !s->event.serves) return TG_OK;
+  if (!d || s->options.device_workers) return TG_OK;
   return d->backend->to_host(d, s->state.bak[m] + span.lo, s->bak[m] + span.lo,
                              (span.hi - span.lo) * sizeof(float));
 }
@@ -194,34 +205,41 @@ static tg_status collect(tg_server *s, const tg_update *u, tg_span span) {
   return tg_update_whole(u, &s->options.layout, s->options.n, s->whole);
 }
 
-tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
-  uint32_t m = s->worker;
-  float *bak = s->bak[m];
+tg_update tg_server_update(tg_server *s, uint32_t m) {
   tg_update u = {.rule = s->options.rule,
                  .optimizer = s->options.optimizer,
                  .hyper = s->hyper,
                  .w = s->w,
-                 .w_bak = bak,
-                 .bak_out = s->event.serves ? bak : NULL,
+                 .w_bak = s->bak[m],
+                 .bak_out = s->bak[m],
                  .as_it_is = s->state.pending[m] == TG_MSG_EVALUATE,
                  .whole = s->whole};
   if (s->state.rule_state_count) u.rule_state = s->rule_state[tg_server_state_index(s, m)];
   memcpy(u.slot, s->slot, sizeof u.slot);
+  return u;
+}
+
+tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
+  uint32_t m = s->worker;
+  bool on_device = s->options.device_workers;
+  tg_update u = tg_server_update(s, m);
+  if (!s->event.serves) u.bak_out = NULL;
+  if (s->event.counts) TG_TRY(tg_server_gather(s, span, &g, &on_device));
   if (s->event.applied) {
-    TG_TRY(tg_live_update(&s->live, &u, span, g, s->options.device_workers, &s->sums));
+    TG_TRY(tg_live_update(&s->live, &u, span, g, on_device, &s->sums));
     TG_TRY(collect(s, &u, span));
   } else if (s->event.serves) {
     TG_TRY(tg_live_serve(&s->live, &u, span));
   }
-  return show(s, m, span);
+  return s->event.serves ? tg_server_show(s, m, span) : TG_OK;
 }
 
 tg_status tg_server_end(tg_server *s, const float *stats, tg_server_event *event) {
   tg_server_state *t = &s->state;
   uint32_t m = s->worker;
+  if (s->event.counts && stats) tg_server_fold(s, stats);
   if (s->event.applied) {
     TG_TRY(tg_live_sums(&s->live, &s->sums));
-    if (stats) tg_fold_apply(s->folds, s->options.fold_count, stats, t->b);
     if (s->sums.gradient_square > 0)
       event->correction_ratio = sqrt(s->sums.correction_square / s->sums.gradient_square);
     event->gap = sqrt(s->sums.gap_square / (double)s->options.n);
@@ -236,8 +254,8 @@ tg_status tg_server_end(tg_server *s, const float *stats, tg_server_event *event
 tg_status tg_server_step(tg_server *s, const tg_msg *in, float *g, const float *stats,
                          tg_msg *reply, tg_server_event *event) {
   TG_TRY(tg_server_begin(s, in, reply, event));
-  if (event->applied || event->serves) TG_TRY(tg_server_apply(s, (tg_span){0, s->options.n}, g));
-  return tg_server_end(s, event->applied ? stats : NULL, event);
+  if (event->counts || event->serves) TG_TRY(tg_server_apply(s, (tg_span){0, s->options.n}, g));
+  return tg_server_end(s, event->counts ? stats : NULL, event);
 }
 
 /* ---- beginning and end ---- */
@@ -248,12 +266,14 @@ void tg_server_start(tg_server *s, uint32_t worker, tg_msg *out) {
     *out = (tg_msg){.kind = TG_MSG_STOP, .flags = TG_FLAG_PREEMPT, .worker = worker};
     return;
   }
-  *out = message(s, worker, s->state.pending[worker]);
+  *out = tg_server_message(s, worker, s->state.pending[worker]);
 }
 
 bool tg_server_finished(const tg_server *s) {
-  for (uint32_t m = 0; m < s->options.workers; m++)
-    if (s->state.pending[m] && !s->told_to_stop[m]) return false;
+  for (uint32_t m = 0; m < s->options.workers; m++) {
+    uint64_t kind = s->state.pending[m];
+    if (kind && kind != TG_SERVER_HELD && !s->told_to_stop[m]) return false;
+  }
   return true;
 }
 

@@ -15,6 +15,13 @@ static tg_status check_options(const tg_server_options *o) {
             "server: %u workers, %zu parameters, a batch of %u, %llu training samples; "
             "each must be at least 1",
             o->workers, o->n, o->batch, (unsigned long long)o->train_count);
+  if (o->rule->takes && !o->rule->takes(&o->hyper, 0))
+    TG_FAIL(TG_ECONFIG, "rule %s would drop every gradient: its threshold must be at least 1",
+            o->rule->name);
+  uint32_t gathers = o->rule->gathers ? o->rule->gathers(&o->hyper, o->workers) : 1;
+  if (gathers < 1 || gathers > o->workers)
+    TG_FAIL(TG_ECONFIG, "rule %s: of %u workers none is left whose gradient an update waits for",
+            o->rule->name, o->workers);
   if (!(o->epochs >= 0 && o->epochs <= 1e15)) TG_FAIL(TG_ECONFIG, "server: %g epochs", o->epochs);
   for (size_t i = 0; i < o->fold_count; i++) {
     const tg_fold *f = &o->folds[i];
@@ -45,7 +52,9 @@ static tg_status copy_options(tg_server *s, const tg_server_options *o) {
   s->hyper = s->options.hyper; /* of what is served before anything is applied */
   s->options.folds = s->folds;
   s->options.schedule.steps = s->steps;
-  s->total = tg_progress_updates(o->epochs, o->train_count, o->batch);
+  s->gathers = o->rule->gathers ? o->rule->gathers(&o->hyper, o->workers) : 1;
+  s->total = tg_progress_updates(o->epochs, o->train_count, (uint64_t)s->gathers * o->batch);
+  s->limit = s->total * s->gathers + (o->rule->gathers ? o->workers - s->gathers : 0);
   return TG_OK;
 }
 
@@ -84,7 +93,9 @@ static tg_status make_state(tg_server *s) {
   t->version = calloc(o->workers, sizeof *t->version);
   t->step = calloc(o->workers, sizeof *t->step);
   t->pending = calloc(o->workers, sizeof *t->pending);
-  if (!t->version || !t->step || !t->pending) TG_FAIL(TG_ERUNTIME, "server: no memory");
+  t->clock = calloc(o->workers, sizeof *t->clock);
+  if (!t->version || !t->step || !t->pending || !t->clock)
+    TG_FAIL(TG_ERUNTIME, "server: no memory");
   t->rule_state_count = tg_rule_states(o->rule, o->global_state, o->workers);
   t->slot_count = (size_t)o->optimizer->slots;
   TG_TRY(make_vector("weights", 0, o->n, &t->w));
@@ -97,7 +108,10 @@ static tg_status make_state(tg_server *s) {
         tg_optimizer_slot_length(o->optimizer, &o->hyper.keys, &o->layout, o->n, (int)i);
     TG_TRY(make_vector("optimizer state", i, t->slot_length[i], &t->slot[i]));
   }
-  return o->optimizer->whole ? make_vector("gradient", 0, o->n, &s->whole) : TG_OK;
+  if (o->optimizer->whole) TG_TRY(make_vector("gradient", 0, o->n, &s->whole));
+  if (s->gathers == 1) return TG_OK;
+  TG_TRY(make_vector("gathered gradients", 0, o->n, &t->sum));
+  return make_vector("gathered statistics", 0, o->ks, &t->sum_stats);
 }
 
 static tg_status make_live(tg_server *s) {
@@ -112,7 +126,7 @@ static tg_status make_live(tg_server *s) {
   for (size_t i = 0; i < t->rule_state_count; i++)
     TG_TRY(tg_live_add(&s->live, t->rule_state[i], &s->rule_state[i]));
   for (size_t i = 0; i < t->slot_count; i++) TG_TRY(tg_live_add(&s->live, t->slot[i], &s->slot[i]));
-  return TG_OK;
+  return t->sum ? tg_live_add(&s->live, t->sum, &s->sum) : TG_OK;
 }
 
 size_t tg_server_state_index(const tg_server *s, uint32_t m) {
@@ -136,7 +150,7 @@ static void first_requests(tg_server *s) {
   for (uint32_t m = 0; m < s->options.workers; m++) {
     memcpy(s->state.bak[m], s->state.w, bytes);
     memcpy(s->state.b_bak[m], s->state.b, s->options.k * sizeof(float));
-    tg_server_request(s, m, tg_server_next_request(s));
+    tg_server_go_on(s, m, false);
   }
   if (s->total == 0) tg_server_request(s, 0, TG_MSG_EVALUATE);
 }
@@ -183,6 +197,9 @@ void tg_server_destroy(tg_server *s) {
   free(t->version);
   free(t->step);
   free(t->pending);
+  free(t->clock);
+  free(t->sum);
+  free(t->sum_stats);
   free(s->folds);
   free(s->steps);
   free(s->parts);
@@ -191,28 +208,44 @@ void tg_server_destroy(tg_server *s) {
   free(s);
 }
 
-static tg_status check_counters(const tg_server *s, const tg_server_state *c) {
+/* One worker's numbers; adds to those that are outstanding and to those held. */
+static tg_status check_worker(const tg_server *s, const tg_server_state *c, uint32_t m,
+                              uint64_t *outstanding, uint64_t *held) {
   const tg_server_state *t = &s->state;
-  uint64_t outstanding = 0;
-  for (uint32_t m = 0; m < s->options.workers; m++) {
-    uint64_t kind = t->pending[m];
-    if (kind != 0 && kind != TG_MSG_WEIGHTS && kind != TG_MSG_EVALUATE)
-      TG_FAIL(TG_EDATA, "checkpoint: worker %u is said to owe an answer to a message of kind %llu",
-              m, (unsigned long long)kind);
-    if (t->version[m] > c->update || (kind == TG_MSG_WEIGHTS && t->step[m] == 0))
-      TG_FAIL(TG_EDATA, "checkpoint: worker %u at version %llu and step %llu of update %llu", m,
-              (unsigned long long)t->version[m], (unsigned long long)t->step[m],
-              (unsigned long long)c->update);
-    outstanding += kind == TG_MSG_WEIGHTS;
-  }
-  if (c->issued != c->update + outstanding)
+  uint64_t kind = t->pending[m];
+  bool may_be_held = kind == TG_SERVER_HELD && tg_server_holds(s->options.rule);
+  if (kind != 0 && kind != TG_MSG_WEIGHTS && kind != TG_MSG_EVALUATE && !may_be_held)
+    TG_FAIL(TG_EDATA, "checkpoint: worker %u is said to owe an answer to a message of kind %llu", m,
+            (unsigned long long)kind);
+  if (t->version[m] > c->update || (kind == TG_MSG_WEIGHTS && t->step[m] == 0) ||
+      t->clock[m] > t->step[m])
+    TG_FAIL(TG_EDATA,
+            "checkpoint: worker %u at version %llu and step %llu of update %llu, clock %llu", m,
+            (unsigned long long)t->version[m], (unsigned long long)t->step[m],
+            (unsigned long long)c->update, (unsigned long long)t->clock[m]);
+  *outstanding += kind == TG_MSG_WEIGHTS;
+  *held += kind == TG_SERVER_HELD;
+  return TG_OK;
+}
+
+static tg_status check_counters(const tg_server *s, const tg_server_state *c) {
+  uint64_t outstanding = 0, held = 0, counted = c->update * s->gathers + c->gathered;
+  uint64_t batch = (uint64_t)s->gathers * s->options.batch;
+  for (uint32_t m = 0; m < s->options.workers; m++)
+    TG_TRY(check_worker(s, c, m, &outstanding, &held));
+  if (c->gathered >= s->gathers || c->gathered > held)
+    TG_FAIL(TG_EDATA, "checkpoint: %llu gradients gathered, an update takes %u; %llu workers wait",
+            (unsigned long long)c->gathered, s->gathers, (unsigned long long)held);
+  if (c->samples != c->update * batch)
+    TG_FAIL(TG_ECONFIG,
+            "checkpoint: %llu samples in %llu updates, train.batch is %u and an update takes %u",
+            (unsigned long long)c->samples, (unsigned long long)c->update, s->options.batch,
+            s->gathers);
+  if (c->issued != counted + outstanding)
     TG_FAIL(TG_EDATA, "checkpoint: %llu gradients issued, %llu applied and %llu outstanding",
-            (unsigned long long)c->issued, (unsigned long long)c->update,
+            (unsigned long long)c->issued, (unsigned long long)counted,
             (unsigned long long)outstanding);
-  if (c->samples != c->update * s->options.batch)
-    TG_FAIL(TG_ECONFIG, "checkpoint: %llu samples in %llu updates, train.batch is %u",
-            (unsigned long long)c->samples, (unsigned long long)c->update, s->options.batch);
-  if (c->issued > s->total)
+  if (c->update > s->total || (!s->options.rule->takes && c->issued > s->limit))
     TG_FAIL(TG_ECONFIG, "checkpoint: %llu gradients issued, train.epochs asks for %llu updates",
             (unsigned long long)c->issued, (unsigned long long)s->total);
   return TG_OK;
@@ -225,10 +258,16 @@ tg_status tg_server_restored(tg_server *s, const tg_server_state *counters) {
   t->samples = counters->samples;
   t->nonfinite = counters->nonfinite;
   t->issued = counters->issued;
+  t->late = counters->late;
+  t->gathered = counters->gathered;
   for (uint32_t m = 0; m < s->options.workers; m++) {
-    if (t->pending[m] || !tg_server_next_request(s)) continue;
-    serve(s, m);
-    tg_server_request(s, m, TG_MSG_WEIGHTS);
+    if (t->pending[m]) continue;
+    /* Who may go on where others wait is for the releases, when all are known. */
+    if (tg_server_holds(s->options.rule))
+      tg_server_request(s, m, TG_SERVER_HELD);
+    else
+      tg_server_go_on(s, m, false);
+    if (t->pending[m] == TG_MSG_WEIGHTS) serve(s, m);
   }
   return tg_live_store(&s->live);
 }

@@ -143,7 +143,7 @@ static tg_status apply(tg_sync *y, tg_server_event *event) {
   tg_update_sums sums = {0};
   double before = epoch_of(y, t->samples);
   t->samples += samples_per_update(y);
-  event->applied = true;
+  event->counts = event->applied = true;
   event->lr = tg_schedule_lr(&y->o.schedule, before, epoch_of(y, t->samples));
   u.hyper.lr = (float)event->lr;
   u.hyper.update = t->update;
@@ -257,7 +257,7 @@ static tg_status evaluate(running *r, tg_server_event event, bool last) {
   out.samples = (uint32_t)result[2];
   out.compute_s = result[3];
   out.sent_s = now_s(r);
-  event.applied = event.nonfinite = false;
+  event.counts = event.applied = event.nonfinite = false;
   event.evaluated = true;
   event.finished = last;
   event.update = y->state.update;

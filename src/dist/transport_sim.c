@@ -19,8 +19,9 @@ typedef struct sim_worker {
   bool keep_time;     /* its next gradient is one that was under way when the run was saved */
 } sim_worker;
 
-/* What tg_sim_times saves: the clock, steps of the synchronous scheme, and per worker the time of
- * its outstanding gradient. */
+/* What tg_sim_times saves: the clock, steps of the synchronous scheme, per worker the time of its
+ * outstanding gradient, and per worker how long it waited before that gradient or, while it has
+ * none, since when it waits. */
 enum { TIME_NOW, TIME_STEPS, TIME_WORKERS };
 
 struct tg_comm {
@@ -49,6 +50,10 @@ static double duration(const tg_sim_options *o, uint32_t worker, uint64_t step) 
 static double exchange(const tg_comm *c, uint32_t worker, uint64_t step) {
   uint32_t steps = c->o.worker.local_steps;
   return duration(&c->o.sim, worker, step) * (steps ? steps : 1);
+}
+
+static double *waiting(tg_comm *c, uint32_t m) {
+  return &c->times[TIME_WORKERS + (size_t)c->o.workers + m];
 }
 
 /* Earlier first; evaluations before gradients of the same moment; then by worker, which makes equal
@@ -135,7 +140,11 @@ static tg_status sim_recv(tg_comm *c, tg_msg *out) {
   c->times[TIME_WORKERS + m] = NAN;
   c->taken = m;
   TG_TRY(tg_worker_step(c->o.compute, &c->o.worker, &asked, v->w, v->b, out));
-  if (out->kind == TG_MSG_PUSH) out->compute_s = exchange(c, m, asked.step);
+  if (out->kind == TG_MSG_PUSH) {
+    out->compute_s = exchange(c, m, asked.step);
+    out->wait_s = *waiting(c, m);
+    *waiting(c, m) = c->times[TIME_NOW];
+  }
   out->sent_s = c->times[TIME_NOW];
   c->update += out->kind == TG_MSG_PUSH && !(out->flags & TG_FLAG_NONFINITE);
   if (c->o.trace) TG_TRY(tg_trace_append(c->o.trace, m, out->kind, tg_trace_print(out)));
@@ -176,6 +185,8 @@ static tg_status sim_send(tg_comm *c, const tg_msg *reply) {
     TG_FAIL(TG_ERUNTIME, "sim: a message to worker %u, which has not answered the last one", m);
   if (reply->kind == TG_MSG_STOP) return TG_OK;
   v->asked = *reply;
+  if (reply->kind == TG_MSG_WEIGHTS && !v->keep_time)
+    *waiting(c, m) = c->times[TIME_NOW] - *waiting(c, m);
   if (reply->version > c->update) c->update = reply->version;
   if (c->o.sim.order != TG_ORDER_TRACE) schedule(c, m);
   return TG_OK;
@@ -218,7 +229,7 @@ static tg_status sim_allreduce(tg_comm *c, float *x, size_t n, double *scalars, 
 /* ---- beginning and end ---- */
 
 double *tg_sim_times(tg_comm *c, size_t *count) {
-  *count = TIME_WORKERS + (size_t)c->o.workers;
+  *count = TIME_WORKERS + 2 * (size_t)c->o.workers;
   return c->times;
 }
 
@@ -252,7 +263,7 @@ static tg_status sim_open(const tg_comm_options *options, tg_comm **out) {
   if (!c) TG_FAIL(TG_ERUNTIME, "no memory for a sim");
   c->o = *options;
   c->worker = calloc(options->workers, sizeof *c->worker);
-  c->times = calloc(TIME_WORKERS + (size_t)options->workers, sizeof *c->times);
+  c->times = calloc(TIME_WORKERS + 2 * (size_t)options->workers, sizeof *c->times);
   c->heap = calloc(options->workers, sizeof *c->heap);
   if (!c->worker || !c->times || !c->heap) {
     sim_close(c);

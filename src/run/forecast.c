@@ -112,7 +112,8 @@ static uint64_t state_bytes(const tg_config *c, const tg_outline *o, const tg_op
 }
 
 static uint64_t server_vectors(const tg_rule *rule, const tg_config *c, uint32_t workers) {
-  return 1 + (uint64_t)workers +
+  uint64_t sum = rule->gathers && workers > 1;
+  return 1 + (uint64_t)workers + sum +
          tg_rule_states(rule, strcmp(c->sync_mean_square, "global") == 0, workers);
 }
 

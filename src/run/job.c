@@ -32,7 +32,7 @@ static tg_status state_arrays(tg_job *job, tg_array_list *list) {
   size_t count;
   if (job->server) {
     tg_server_state s = tg_server_state_of(job->server);
-    TG_TRY(tg_server_arrays(list, &s, g->n, g->k, job->setup.workers, job->counters));
+    TG_TRY(tg_server_arrays(list, &s, g->n, g->k, g->ks, job->setup.workers, job->counters));
   } else {
     tg_sync_state s = tg_sync_state_of(job->sync);
     TG_TRY(sync_arrays(list, &s, job->counters));

@@ -7,7 +7,17 @@
 #include "tardigrad/run.h"
 
 /* Counters live in two flat arrays, so that a checkpoint saves them as they are. */
-enum { WINDOW_MAX, WINDOW_PUSHES, WINDOW_SAMPLES, DROPPED, LAST_SAMPLES, LAST_UPDATE, COUNT_FIXED };
+enum {
+  WINDOW_MAX,
+  WINDOW_PUSHES,
+  WINDOW_SAMPLES,
+  WINDOW_LATE,
+  NONFINITE,
+  LATE,
+  LAST_SAMPLES,
+  LAST_UPDATE,
+  COUNT_FIXED
+};
 enum {
   LOSS_SUM,
   STALENESS_SUM,
@@ -23,7 +33,8 @@ enum {
 
 struct tg_recorder {
   tg_recorder_options options;
-  uint64_t *count; /* COUNT_FIXED, histogram [TG_STALENESS_BINS], pushes [workers] */
+  uint64_t *count; /* COUNT_FIXED, histogram [TG_STALENESS_BINS], pushes [workers], those of them
+                      that came too late [workers] */
   double *real;    /* REAL_FIXED, compute_s [workers], wait_s [workers] */
   size_t counts, reals;
   double started, shown;
@@ -36,6 +47,9 @@ static uint64_t *histogram(tg_recorder *r) {
 static uint64_t *pushes(tg_recorder *r) {
   return histogram(r) + TG_STALENESS_BINS;
 }
+static uint64_t *late(tg_recorder *r) {
+  return pushes(r) + r->options.workers;
+}
 static double *compute_s(tg_recorder *r) {
   return r->real + REAL_FIXED;
 }
@@ -47,7 +61,7 @@ tg_status tg_recorder_create(const tg_recorder_options *options, tg_recorder **o
   tg_recorder *r = calloc(1, sizeof *r);
   if (!r) TG_FAIL(TG_ERUNTIME, "no memory for counters");
   r->options = *options;
-  r->counts = COUNT_FIXED + TG_STALENESS_BINS + options->workers;
+  r->counts = COUNT_FIXED + TG_STALENESS_BINS + 2 * (size_t)options->workers;
   r->reals = REAL_FIXED + 2 * (size_t)options->workers;
   r->count = calloc(r->counts, sizeof *r->count);
   r->real = calloc(r->reals, sizeof *r->real);
@@ -95,6 +109,13 @@ tg_evaluation tg_recorder_last(const tg_recorder *r) {
                          .samples = (uint32_t)r->count[LAST_SAMPLES]};
 }
 
+/* Gradients that came too late, and their part of all that came. */
+static void say_dropped(tg_recorder *r, uint64_t dropped, uint64_t counted, uint64_t so_far) {
+  uint64_t all = dropped + counted;
+  tg_metrics_count(r->options.metrics, "dropped", so_far);
+  tg_metrics_real(r->options.metrics, "dropped_share", all ? (double)dropped / (double)all : 0);
+}
+
 static tg_status train_line(tg_recorder *r, uint64_t update, double epoch) {
   tg_metrics *m = r->options.metrics;
   double wall = tg_recorder_wall_s(r), span = wall - r->real[WINDOW_WALL];
@@ -108,9 +129,11 @@ static tg_status train_line(tg_recorder *r, uint64_t update, double epoch) {
   tg_metrics_real(m, "staleness_mean", n ? r->real[STALENESS_SUM] / (double)n : NAN);
   tg_metrics_count(m, "staleness_max", r->count[WINDOW_MAX]);
   tg_metrics_real(m, "correction_ratio", n ? r->real[RATIO_SUM] / (double)n : NAN);
-  tg_metrics_count(m, "nonfinite", r->count[DROPPED]);
+  tg_metrics_count(m, "nonfinite", r->count[NONFINITE]);
+  say_dropped(r, r->count[WINDOW_LATE], n, r->count[LATE]);
   if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
-  r->count[WINDOW_PUSHES] = r->count[WINDOW_SAMPLES] = r->count[WINDOW_MAX] = 0;
+  r->count[WINDOW_LATE] = r->count[WINDOW_PUSHES] = r->count[WINDOW_SAMPLES] =
+      r->count[WINDOW_MAX] = 0;
   r->real[LOSS_SUM] = r->real[STALENESS_SUM] = r->real[RATIO_SUM] = 0;
   r->real[WINDOW_WALL] = wall;
   return tg_metrics_end(m);
@@ -135,15 +158,21 @@ static void show_progress(tg_recorder *r, uint64_t update, double epoch) {
 }
 
 tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
-  if (!x->applied) {
-    r->count[DROPPED]++;
+  if (!x->applied && !x->late) {
+    r->count[NONFINITE]++;
+    return TG_OK;
+  }
+  pushes(r)[x->worker]++;
+  compute_s(r)[x->worker] += x->compute_s;
+  wait_s(r)[x->worker] += x->wait_s;
+  if (x->late) {
+    late(r)[x->worker]++;
+    r->count[LATE]++;
+    r->count[WINDOW_LATE]++;
     return TG_OK;
   }
   uint64_t bin = x->staleness < TG_STALENESS_BINS - 1 ? x->staleness : TG_STALENESS_BINS - 1;
   histogram(r)[bin]++;
-  pushes(r)[x->worker]++;
-  compute_s(r)[x->worker] += x->compute_s;
-  wait_s(r)[x->worker] += x->wait_s;
   r->count[WINDOW_PUSHES]++;
   r->count[WINDOW_SAMPLES] += x->samples;
   if (x->staleness > r->count[WINDOW_MAX]) r->count[WINDOW_MAX] = x->staleness;
@@ -185,6 +214,7 @@ static tg_status worker_line(tg_recorder *r, uint32_t w, uint64_t update, double
   tg_metrics_begin(m, "worker", tg_recorder_wall_s(r), update, epoch);
   tg_metrics_count(m, "worker", w);
   tg_metrics_count(m, "pushes", pushes(r)[w]);
+  tg_metrics_count(m, "dropped", late(r)[w]);
   tg_metrics_real(m, "compute_s", compute_s(r)[w]);
   tg_metrics_real(m, "wait_s", wait_s(r)[w]);
   tg_metrics_count(m, "bytes", pushes(r)[w] * (2 * r->options.n + r->options.ks) * 4);
@@ -204,7 +234,10 @@ tg_status tg_recorder_end(tg_recorder *r, uint64_t update, double epoch, const c
   tg_metrics_real(m, "loss", r->count[LAST_SAMPLES] ? r->real[LAST_LOSS] : NAN);
   tg_metrics_text(m, "weights_hash", weights_hash);
   tg_metrics_counts(m, "staleness_histogram", histogram(r), bins);
-  tg_metrics_count(m, "nonfinite", r->count[DROPPED]);
+  tg_metrics_count(m, "nonfinite", r->count[NONFINITE]);
+  uint64_t counted = 0;
+  for (int i = 0; i < TG_STALENESS_BINS; i++) counted += histogram(r)[i];
+  say_dropped(r, r->count[LATE], counted, r->count[LATE]);
   if (server_busy >= 0) tg_metrics_real(m, "server_busy", server_busy);
   if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
   return tg_metrics_end(m);

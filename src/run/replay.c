@@ -124,13 +124,16 @@ static tg_status compare(tg_replaying *r, const tg_milestone *m) {
 
 /* ---- on the way ---- */
 
-static tg_status dump_update(tg_replaying *r, const tg_msg *in, const tg_server_event *event) {
+/* One line per gradient that counts: those of one update, where it takes several, one by one, as
+ * they are added. */
+static tg_status dump_gradient(tg_replaying *r, const tg_msg *in, const tg_server_event *event) {
   const uint32_t batch = r->setup.batch, gradients = r->setup.exchange / batch;
   for (uint32_t i = 0; i < gradients; i++)
     TG_TRY(tg_loader_indices(tg_net_loader(r->net), in->worker, in->step * gradients + i,
                              r->sample + (size_t)i * batch, NULL));
   fprintf(r->dump, "{\"update\": %llu, \"worker\": %u, \"pulled\": %llu, \"samples\": [",
-          (unsigned long long)event->update, in->worker, (unsigned long long)in->version);
+          (unsigned long long)event->update + !event->applied, in->worker,
+          (unsigned long long)in->version);
   for (uint32_t i = 0; i < r->setup.exchange; i++)
     fprintf(r->dump, i ? ", %u" : "%u", r->sample[i]);
   fprintf(r->dump,
@@ -156,7 +159,7 @@ static tg_status handled(void *self, const tg_msg *in, const tg_server_event *ev
   tg_replaying *r = self;
   TG_TRY(compare_print(r, in, event));
   r->handled++;
-  if (event->applied && r->dump) TG_TRY(dump_update(r, in, event));
+  if (event->counts && r->dump) TG_TRY(dump_gradient(r, in, event));
   if (event->applied)
     tg_log_progress("replaying: epoch %.2f, update %llu", event->epoch,
                     (unsigned long long)event->update);

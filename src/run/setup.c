@@ -42,14 +42,32 @@ static tg_status count_workers(tg_setup *s, int ranks) {
   return TG_OK;
 }
 
+static bool averages(const tg_setup *s) {
+  return s->rule->scheme == TG_SCHEME_SYNC || s->rule->gathers;
+}
+
+static tg_status count_gradients(tg_setup *s) {
+  const tg_config *c = s->config;
+  s->gradients = s->rule->scheme == TG_SCHEME_SYNC ? s->workers : 1;
+  if (!s->rule->gathers) return TG_OK;
+  const tg_hyper h = {.backup_workers = (uint32_t)c->sync_backup_workers};
+  s->gradients = s->rule->gathers(&h, s->workers);
+  if (s->gradients == 0)
+    TG_FAIL(TG_ECONFIG,
+            "sync.backup_workers=%lld: of %u workers at least one must not be a backup: choose 0 "
+            "to %u",
+            (long long)c->sync_backup_workers, s->workers, s->workers - 1);
+  return TG_OK;
+}
+
 static tg_status count_batch(tg_setup *s) {
   const tg_config *c = s->config;
   s->batch = (uint32_t)c->train_batch;
-  if (s->rule->scheme != TG_SCHEME_SYNC || !is(c->sync_average, "fixed")) return TG_OK;
-  if (s->batch % s->workers != 0)
-    TG_FAIL(TG_ECONFIG, "sync.average=fixed: train.batch=%u is not a multiple of %u workers",
-            s->batch, s->workers);
-  s->batch /= s->workers;
+  if (!averages(s) || !is(c->sync_average, "fixed")) return TG_OK;
+  if (s->batch % s->gradients != 0)
+    TG_FAIL(TG_ECONFIG, "sync.average=fixed: train.batch=%u is not a multiple of %u %s", s->batch,
+            s->gradients, s->rule->gathers ? "gradients of an update" : "workers");
+  s->batch /= s->gradients;
   return TG_OK;
 }
 
@@ -106,6 +124,7 @@ tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
   TG_TRY(tg_transport_find(c->transport_name, &s->transport));
   TG_TRY(tg_rule_check(s->rule, s->optimizer.name, s->optimizer.whole));
   TG_TRY(count_workers(s, ranks));
+  TG_TRY(count_gradients(s));
   TG_TRY(count_batch(s));
   TG_TRY(count_exchange(s));
   TG_TRY(read_order(s));
@@ -120,11 +139,11 @@ tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
 
 static tg_schedule schedule_of(const tg_setup *s) {
   const tg_config *c = s->config;
-  bool scaled = s->rule->scheme == TG_SCHEME_SYNC && is(c->sync_average, "scaled");
-  /* Scaled by the number of workers, the rate starts where one worker's would (Goyal et al. 2017).
-   */
-  double start = scaled ? 1.0 / s->workers : 0.0;
-  return (tg_schedule){.lr = scaled ? c->optimizer_lr * s->workers : c->optimizer_lr,
+  bool scaled = averages(s) && is(c->sync_average, "scaled");
+  /* Scaled by the number of gradients, the rate starts where one worker's would (Goyal et al.
+   * 2017). */
+  double start = scaled ? 1.0 / s->gradients : 0.0;
+  return (tg_schedule){.lr = scaled ? c->optimizer_lr * s->gradients : c->optimizer_lr,
                        .steps = c->optimizer_schedule.item,
                        .count = c->optimizer_schedule.count,
                        .warmup_epochs = c->optimizer_warmup_epochs,
@@ -149,7 +168,7 @@ tg_optimizer_keys tg_setup_keys(const tg_config *c, const tg_optimizer *optimize
 
 /* Updates of the run, for schedules that say nothing else. */
 static uint64_t updates_of(const tg_setup *s) {
-  uint64_t samples = s->rule->scheme == TG_SCHEME_SYNC ? (uint64_t)s->batch * s->workers : s->batch;
+  uint64_t samples = (uint64_t)s->exchange * s->gradients;
   return tg_progress_updates(s->config->train_epochs, s->outline->train_count, samples);
 }
 
@@ -162,6 +181,7 @@ static tg_optimizer_keys keys_of(const tg_setup *s) {
 
 static tg_hyper hyper_of(const tg_setup *s) {
   const tg_config *c = s->config;
+  int64_t bound = c->sync_staleness_bound, threshold = c->sync_delay_threshold;
   return (tg_hyper){
       .lambda = isnan(c->sync_lambda) ? s->rule->default_lambda : (float)c->sync_lambda,
       .mean_square_decay = (float)c->sync_mean_square_decay,
@@ -175,6 +195,9 @@ static tg_hyper hyper_of(const tg_setup *s) {
       .elasticity =
           isnan(c->sync_elasticity) ? 0.9f / (float)s->workers : (float)c->sync_elasticity,
       .workers = (float)s->workers,
+      .staleness_bound = bound < 0 ? UINT64_MAX : (uint64_t)bound,
+      .delay_threshold = threshold ? (uint64_t)threshold : 2 * (uint64_t)s->workers,
+      .backup_workers = (uint32_t)c->sync_backup_workers,
       .keys = keys_of(s)};
 }
 

@@ -14,8 +14,9 @@ typedef struct tg_setup {
   const tg_transport *transport;
   int processes; /* of the job */
   uint32_t workers;
-  uint32_t batch;    /* samples per worker and gradient */
-  uint32_t exchange; /* samples per push: of all gradients that a worker computes for it */
+  uint32_t batch;     /* samples per worker and gradient */
+  uint32_t exchange;  /* samples per push: of all gradients that a worker computes for it */
+  uint32_t gradients; /* whose mean makes one update */
   tg_outline *outline;
   float *w0, *b0;    /* initial weights and statistics, between tg_setup_weights and _forget */
   uint32_t *records; /* sim.order=trace */

@@ -30,14 +30,19 @@ void tg_array_list_free(tg_array_list *list) {
 }
 
 tg_status tg_server_arrays(tg_array_list *list, const tg_server_state *s, size_t n, size_t k,
-                           uint32_t workers, uint64_t *counters) {
+                           size_t ks, uint32_t workers, uint64_t *counters) {
   const uint64_t now[TG_SERVER_COUNTERS] = {s->update,    s->samples,   s->issued,
-                                            s->nonfinite, s->next_eval, s->next_checkpoint};
+                                            s->nonfinite, s->next_eval, s->next_checkpoint,
+                                            s->late,      s->gathered};
   for (int i = 0; i < TG_SERVER_COUNTERS; i++) counters[i] = now[i];
   TG_TRY(tg_array_add(list, TG_ST_U64, counters, 1, TG_SERVER_COUNTERS, 0, "server.counters"));
   TG_TRY(tg_array_add(list, TG_ST_U64, s->version, 1, workers, 0, "server.version"));
   TG_TRY(tg_array_add(list, TG_ST_U64, s->step, 1, workers, 0, "server.step"));
   TG_TRY(tg_array_add(list, TG_ST_U64, s->pending, 1, workers, 0, "server.pending"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->clock, 1, workers, 0, "server.clock"));
+  if (s->sum) TG_TRY(tg_array_add(list, TG_ST_F32, s->sum, 1, n, 0, "server.sum"));
+  if (s->sum && ks)
+    TG_TRY(tg_array_add(list, TG_ST_F32, s->sum_stats, 1, ks, 0, "server.sum_stats"));
   for (size_t i = 0; i < s->rule_state_count; i++)
     TG_TRY(tg_array_add(list, TG_ST_F32, s->rule_state[i], 1, n, 0, "rule_state.%zu", i));
   for (size_t i = 0; i < s->slot_count; i++)
@@ -56,4 +61,6 @@ void tg_server_counters_back(tg_server_state *s, const uint64_t *counters) {
   s->nonfinite = counters[3];
   s->next_eval = counters[4];
   s->next_checkpoint = counters[5];
+  s->late = counters[6];
+  s->gathered = counters[7];
 }

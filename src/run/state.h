@@ -16,13 +16,13 @@ TG_CHECKED tg_status tg_array_add(tg_array_list *list, tg_st_dtype dtype, void *
     __attribute__((format(printf, 7, 8)));
 void tg_array_list_free(tg_array_list *list);
 
-enum { TG_SERVER_COUNTERS = 6 };
+enum { TG_SERVER_COUNTERS = 8 };
 
 /* tg_server_arrays - the server's state: views. Counters are scalars in the server, so they pass
  * through counters[TG_SERVER_COUNTERS]: filled here for saving; after loading into it, call
  * tg_server_counters_back. */
 TG_CHECKED tg_status tg_server_arrays(tg_array_list *list, const tg_server_state *s, size_t n,
-                                      size_t k, uint32_t workers, uint64_t *counters);
+                                      size_t k, size_t ks, uint32_t workers, uint64_t *counters);
 void tg_server_counters_back(tg_server_state *s, const uint64_t *counters);
 
 #endif

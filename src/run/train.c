@@ -15,8 +15,9 @@
 
 static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_event *event) {
   return (tg_record){.worker = in->worker,
-                     .applied = event->applied,
-                     .whole = job->server || in->worker + 1 == job->setup.workers,
+                     .applied = event->counts,
+                     .late = event->late,
+                     .whole = job->server ? event->applied : in->worker + 1 == job->setup.workers,
                      .update = event->update,
                      .samples = in->samples,
                      .staleness = event->staleness,
@@ -35,9 +36,8 @@ static tg_status handled(void *self, const tg_msg *in, const tg_server_event *ev
   (void)preempt;
   if (event->evaluated) {
     /* The weights that were evaluated are those of the version that was sent. */
-    double epoch =
-        (double)in->version * job->setup.exchange / (double)job->setup.outline->train_count;
-    if (job->sync) epoch *= job->setup.workers;
+    double epoch = (double)in->version * job->setup.exchange * job->setup.gradients /
+                   (double)job->setup.outline->train_count;
     TG_TRY(tg_recorder_evaluated(job->recorder, in->version, epoch, in->loss_sum, in->correct,
                                  in->samples));
   } else {
@@ -74,6 +74,7 @@ static tg_status start_line(tg_job *job) {
   tg_metrics_count(m, "workers", s->workers);
   tg_metrics_count(m, "threads", (uint64_t)c->run_threads);
   tg_metrics_count(m, "batch", s->batch);
+  tg_metrics_count(m, "gradients_per_update", s->gradients);
   tg_metrics_count(m, "train_samples", s->outline->train_count);
   tg_metrics_count(m, "parameters", s->outline->graph->n);
   tg_metrics_real(m, "lambda", o.hyper.lambda);

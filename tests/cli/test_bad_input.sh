@@ -72,6 +72,14 @@ row 78 'transport' train ok.yaml transport.name=tcp
 row 78 'needs a server and workers' train ok.yaml sync.rule=asgd
 row 78 'sim.trace' train ok.yaml sync.rule=asgd transport.name=sim sim.order=trace
 row 78 'not a multiple' train ok.yaml sync.rule=ssgd sync.average=fixed transport.name=sim sim.workers=3
+row 78 'sync.backup_workers=4: of 4 workers.*choose 0 to 3' train ok.yaml sync.rule=ssgd-backup transport.name=sim sync.backup_workers=4
+row 78 'sync.backup_workers=1: of 1 worker' train ok.yaml sync.rule=ssgd-backup transport.name=sim sim.workers=1
+row 78 'sync.backup_workers' train ok.yaml sync.rule=ssgd-backup transport.name=sim sync.backup_workers=-1
+row 78 'not a multiple of 3 gradients' train ok.yaml sync.rule=ssgd-backup sync.average=fixed transport.name=sim
+row 78 'sync.staleness_bound' train ok.yaml sync.rule=ssp transport.name=sim sync.staleness_bound=-2
+row 78 'sync.staleness_bound' train ok.yaml sync.rule=ssp transport.name=sim sync.staleness_bound=1.5
+row 78 'sync.delay_threshold' train ok.yaml sync.rule=ringmaster transport.name=sim sync.delay_threshold=-1
+row 78 'sync.delay_threshold' train ok.yaml sync.rule=ringmaster transport.name=sim sync.delay_threshold=late
 row 78 "worker's part" train ok.yaml sync.rule=asgd transport.name=sim sim.workers=64
 row 78 '512|10000|train_limit' train ok.yaml data.train_limit=2000000
 row 78 'resume' train ok.yaml resume=maybe

@@ -47,7 +47,7 @@ rule() {
 }
 
 # Runs repeat; and updates on the host are those on the device.
-for rule in sgd ssgd asgd dc-asgd-c dc-asgd-a staleness-lr gap-aware dana-slim xgrad dave-rpg easgd; do
+for rule in sgd ssgd asgd dc-asgd-c dc-asgd-a staleness-lr gap-aware dana-slim xgrad dave-rpg easgd ssp ssgd-backup ringmaster; do
   rule $rule
   for run in once again host; do
     where=auto; [ $run != host ] || where=cpu
@@ -86,6 +86,8 @@ for rule in dc-asgd-a xgrad easgd; do
 done
 mpi sync.rule=dc-asgd-a transport.shared_memory=false run.piece_bytes=4096 run.name=mpi-pieces || fail "mpi, in pieces"
 timeout 300 "$TARDIGRAD" -q replay runs/mpi-pieces || fail "mpi, in pieces: replay"
+mpi sync.rule=ssgd-backup server.device="$device" run.name=mpi-rounds || fail "mpi, rounds on the device"
+timeout 300 "$TARDIGRAD" -q replay runs/mpi-rounds || fail "mpi, rounds on the device: replay"
 mpi sync.rule=ssgd run.name=mpi-ssgd || fail "mpi, ssgd"
 train sync.rule=ssgd sim.workers=2 run.name=sim-ssgd || fail "sim, ssgd"
 same mpi-ssgd sim-ssgd "ssgd over mpi and in the simulator"

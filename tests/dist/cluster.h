@@ -96,12 +96,12 @@ static inline bool cluster_busy(const cluster *c, uint32_t m) {
 static inline tg_status cluster_answer_in_spans(cluster *c, const tg_msg *in, size_t span) {
   size_t n = c->o.n;
   TG_TRY(tg_server_begin(c->server, in, &c->inbox[in->worker], &c->event));
-  if (c->event.applied || c->event.serves)
+  if (c->event.counts || c->event.serves)
     for (size_t hi = n, lo; hi > 0; hi = lo) { /* from the back: any order will do */
       lo = hi > span ? hi - span : 0;
       ck_assert_int_eq(tg_server_apply(c->server, (tg_span){lo, hi}, c->g + lo), TG_OK);
     }
-  ck_assert_int_eq(tg_server_end(c->server, c->event.applied ? c->s : NULL, &c->event), TG_OK);
+  ck_assert_int_eq(tg_server_end(c->server, c->event.counts ? c->s : NULL, &c->event), TG_OK);
   return TG_OK;
 }
 
@@ -120,6 +120,17 @@ static inline tg_status cluster_answer(cluster *c, uint32_t m, size_t span) {
   return tg_server_step(c->server, &in, c->g, c->s, &c->inbox[m], &c->event);
 }
 
+/* What the server tells workers that it had held; how many of them. */
+static inline uint32_t cluster_release(cluster *c) {
+  for (uint32_t count = 0;; count++) {
+    tg_msg told;
+    ck_assert_msg(tg_server_release(c->server, &told) == TG_OK, "%s", tg_status_message());
+    if (!told.kind) return count;
+    ck_assert(!cluster_busy(c, told.worker));
+    c->inbox[told.worker] = told;
+  }
+}
+
 /* Answers requests in a pseudo-random order until `updates` updates, or until all have stopped. */
 static inline void cluster_run(cluster *c, uint64_t seed, uint64_t updates) {
   for (uint64_t turn = 0; !tg_server_finished(c->server); turn++) {
@@ -128,6 +139,7 @@ static inline void cluster_run(cluster *c, uint64_t seed, uint64_t updates) {
     m %= c->o.workers;
     while (!cluster_busy(c, m)) m = (m + 1) % c->o.workers;
     ck_assert_msg(cluster_answer(c, m, 0) == TG_OK, "%s", tg_status_message());
+    cluster_release(c);
   }
 }
 
@@ -168,8 +180,8 @@ static inline void cluster_transfer(const tg_server_options *o, tg_server_state 
                                     cluster_saved *s, bool load) {
   float *v = s->vectors;
   uint64_t *u = s->numbers;
-  float *arrays[4 * CLUSTER_WORKERS + TG_MAX_SLOTS + 2];
-  size_t lengths[4 * CLUSTER_WORKERS + TG_MAX_SLOTS + 2], count = 0;
+  float *arrays[4 * CLUSTER_WORKERS + TG_MAX_SLOTS + 4];
+  size_t lengths[4 * CLUSTER_WORKERS + TG_MAX_SLOTS + 4], count = 0;
 #define ADD(array, length) (arrays[count] = (array), lengths[count++] = (length))
   ADD(t->w, o->n);
   ADD(t->b, o->k);
@@ -179,19 +191,20 @@ static inline void cluster_transfer(const tg_server_options *o, tg_server_state 
     if (m < t->rule_state_count) ADD(t->rule_state[m], o->n);
   }
   for (size_t i = 0; i < t->slot_count; i++) ADD(t->slot[i], t->slot_length[i]);
+  if (t->sum) ADD(t->sum, o->n), ADD(t->sum_stats, o->ks);
 #undef ADD
   for (size_t i = 0; i < count; v += lengths[i++])
     memcpy(load ? arrays[i] : v, load ? v : arrays[i], lengths[i] * sizeof *v);
-  uint64_t *lists[] = {t->version, t->step, t->pending};
-  for (int i = 0; i < 3; i++, u += o->workers)
+  uint64_t *lists[] = {t->version, t->step, t->pending, t->clock};
+  for (int i = 0; i < 4; i++, u += o->workers)
     memcpy(load ? lists[i] : u, load ? u : lists[i], o->workers * sizeof *u);
 }
 
 static inline cluster_saved cluster_save(const cluster *c) {
-  size_t floats = (c->o.n + c->o.k) * (4 * CLUSTER_WORKERS + TG_MAX_SLOTS + 2);
+  size_t floats = (c->o.n + c->o.k + c->o.ks) * (4 * CLUSTER_WORKERS + TG_MAX_SLOTS + 4);
   for (size_t i = 0; i < cluster_state(c).slot_count; i++)
     floats += cluster_state(c).slot_length[i];
-  cluster_saved s = {calloc(floats, sizeof(float)), calloc(3 * CLUSTER_WORKERS, sizeof(uint64_t)),
+  cluster_saved s = {calloc(floats, sizeof(float)), calloc(4 * CLUSTER_WORKERS, sizeof(uint64_t)),
                      cluster_state(c)};
   cluster_transfer(&c->o, &s.counters, &s, false);
   return s;

@@ -93,6 +93,12 @@ static const struct {
     {"dave-rpg", "sgd", false, 131073, 5, 65536, true},
     {"easgd", "sgd", false, 4097, 5, 1024, false},
     {"easgd", "sgd", false, 131073, 5, 65536, true},
+    {"ssp", "momentum", false, 4097, 5, 1024, false},
+    {"ssp", "sgd", false, 300007, 3000, 65536, true},
+    {"ssgd-backup", "nesterov", false, 4097, 5, 1024, false},
+    {"ssgd-backup", "momentum", false, 300007, 3000, 65536, true},
+    {"ringmaster", "momentum", false, 4097, 5, 1024, false},
+    {"ringmaster", "sgd", false, 1000, 5, 256, true},
 };
 
 START_TEST(replays_to_the_bit) {
@@ -110,10 +116,42 @@ START_TEST(replays_to_the_bit) {
 }
 END_TEST
 
+/* Rules that let workers wait, drop what is late, or gather gradients, at their limits. */
+static const struct {
+  const char *rule;
+  uint64_t bound, threshold;
+  uint32_t backups;
+} paces[] = {{"ssp", 0, 0, 0},         {"ssp", 1, 0, 0},         {"ssp", UINT64_MAX, 0, 0},
+             {"ssgd-backup", 0, 0, 0}, {"ssgd-backup", 0, 0, 2}, {"ssgd-backup", 0, 0, 3},
+             {"ringmaster", 0, 1, 0},  {"ringmaster", 0, 2, 0},  {"ringmaster", 0, UINT64_MAX, 0}};
+enum { PACES = sizeof paces / sizeof *paces };
+
+static async_options paced(int i, double updates) {
+  async_options o =
+      async_defaults(paces[i].rule, "momentum", (uint32_t)world.size - 1, 2000, updates);
+  o.staleness_bound = paces[i].bound;
+  o.delay_threshold = paces[i].threshold;
+  o.backup_workers = paces[i].backups;
+  o.comm.piece = 512;
+  o.comm.share = i % 2;
+  return o;
+}
+
+START_TEST(replays_whatever_the_pace) {
+  async_options o = paced(_i, 203);
+  o.eval_every = 7;
+  o.comm.worker.chaos_nan_at = 11;
+  o.problem.slow = 2;
+  o.problem.slow_busy_s = 0.002;
+  check_replay(o);
+}
+END_TEST
+
 START_TEST(replays_gradients_that_were_dropped) {
-  async_options o = async_defaults("dc-asgd-a", "sgd", (uint32_t)world.size - 1, 1000, 200);
+  const char *rules[] = {"dc-asgd-a", "dc-asgd-a", "ssp", "ssgd-backup", "ringmaster"};
+  async_options o = async_defaults(rules[_i], "sgd", (uint32_t)world.size - 1, 1000, 200);
   o.comm.piece = 256;
-  o.comm.share = _i == 1;
+  o.comm.share = _i > 0;
   o.comm.worker.chaos_nan_at = 7;
   o.comm.worker.clip_norm = 3;
   check_replay(o);
@@ -146,7 +184,8 @@ END_TEST
 /* The first half of an order is prescribed, the rest is as it comes. */
 START_TEST(follows_a_prescribed_order) {
   enum { PRESCRIBED = 150 };
-  async_options o = async_defaults("dc-asgd-a", "momentum", (uint32_t)world.size - 1, 5000, 200);
+  const char *rules[] = {"dc-asgd-a", "ssp", "ssgd-backup", "ringmaster"};
+  async_options o = async_defaults(rules[_i], "momentum", (uint32_t)world.size - 1, 5000, 200);
   char path[256];
   uint32_t workers, *before, *after;
   uint64_t seed;
@@ -225,7 +264,8 @@ END_TEST
 START_TEST(stops_on_request) {
   tally t = {.stop_at = 40};
   tg_observer observer = {.self = &t, .handled = count, .cut = note_cut};
-  async_options o = async_defaults("asgd", "sgd", (uint32_t)world.size - 1, 1000, 1e6);
+  async_options o = _i < PACES ? paced(_i, 1e6) /* some are held, and must be let go */
+                               : async_defaults("asgd", "sgd", (uint32_t)world.size - 1, 1000, 1e6);
   async_run run;
   uint32_t flags = 0;
   ck_ok(async_open(&o, "mpi", world.rank == 0, world.rank > 0, &run));
@@ -244,9 +284,10 @@ START_TEST(stops_on_request) {
 END_TEST
 
 START_TEST(diverges_together) {
+  const char *rules[] = {"asgd", "ssp", "ssgd-backup"};
   tally t = {0};
   tg_observer observer = {.self = &t, .handled = count, .cut = note_cut};
-  async_options o = async_defaults("asgd", "sgd", (uint32_t)world.size - 1, 1000, 1e6);
+  async_options o = async_defaults(rules[_i], "sgd", (uint32_t)world.size - 1, 1000, 1e6);
   async_run run;
   uint32_t flags = 0;
   o.max_nonfinite = 2;
@@ -319,12 +360,13 @@ int main(int argc, char **argv) {
   Suite *suite = suite_create("asynchronous training over MPI");
   TCase *tc = tcase_create("async");
   tcase_add_loop_test(tc, replays_to_the_bit, 0, sizeof variants / sizeof *variants);
-  tcase_add_loop_test(tc, replays_gradients_that_were_dropped, 0, 2);
+  tcase_add_loop_test(tc, replays_gradients_that_were_dropped, 0, 5);
+  tcase_add_loop_test(tc, replays_whatever_the_pace, 0, PACES);
   tcase_add_test(tc, shares_with_whom_it_can);
-  tcase_add_test(tc, follows_a_prescribed_order);
+  tcase_add_loop_test(tc, follows_a_prescribed_order, 0, 4);
   tcase_add_test(tc, is_fair);
-  tcase_add_test(tc, stops_on_request);
-  tcase_add_test(tc, diverges_together);
+  tcase_add_loop_test(tc, stops_on_request, 0, PACES + 1);
+  tcase_add_loop_test(tc, diverges_together, 0, 3);
   tcase_add_test(tc, names_who_is_late);
   suite_add_tcase(suite, tc);
   int failed = fixture_run(suite, world.rank);

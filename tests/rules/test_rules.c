@@ -48,7 +48,10 @@ START_TEST(rules_by_name) {
               {"dana-slim", TG_SCHEME_ASYNC, 0, true, false},
               {"xgrad", TG_SCHEME_ASYNC, 0, true, false},
               {"dave-rpg", TG_SCHEME_ASYNC, 0, true, false},
-              {"easgd", TG_SCHEME_ASYNC, 0, true, false}};
+              {"easgd", TG_SCHEME_ASYNC, 0, true, false},
+              {"ssp", TG_SCHEME_ASYNC, 0, false, false},
+              {"ssgd-backup", TG_SCHEME_ASYNC, 0, false, false},
+              {"ringmaster", TG_SCHEME_ASYNC, 0, false, false}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     const tg_rule *r = rule(rows[i].name);
     ck_assert_str_eq(r->name, rows[i].name);
@@ -65,6 +68,26 @@ START_TEST(rules_by_name) {
     ck_assert(!r->step || (r->optimizer && !r->compensate && !r->settle));
     ck_assert(r->has_state || (!r->settle && !r->starts_at_w0));
   }
+}
+END_TEST
+
+/* Which gradients count, and who waits. */
+START_TEST(paces) {
+  const tg_rule *ssp = rule("ssp"), *backup = rule("ssgd-backup"), *ring = rule("ringmaster");
+  tg_hyper h = {.staleness_bound = 3, .delay_threshold = 4, .backup_workers = 2};
+  ck_assert(!ssp->takes && !ssp->gathers && !backup->runs && !ring->gathers && !ring->runs);
+  ck_assert(ssp->runs(&h, 5, 5) && ssp->runs(&h, 8, 5) && !ssp->runs(&h, 9, 5));
+  ck_assert(ssp->runs(&h, 4, 5)); /* nobody is behind the slowest, but nothing may go wrong */
+  ck_assert(ring->takes(&h, 0) && ring->takes(&h, 3) && !ring->takes(&h, 4));
+  ck_assert(backup->takes(&h, 0) && !backup->takes(&h, 1));
+  ck_assert_uint_eq(backup->gathers(&h, 7), 5);
+  ck_assert_uint_eq(backup->gathers(&h, 3), 1);
+  ck_assert_uint_eq(backup->gathers(&h, 2), 0);
+  h.staleness_bound = h.delay_threshold = UINT64_MAX;
+  ck_assert(ssp->runs(&h, UINT64_MAX - 1, 0) && ring->takes(&h, UINT64_MAX - 1));
+  for (size_t i = 0; i < tg_rule_count; i++)
+    if (tg_rules[i]->scheme != TG_SCHEME_ASYNC)
+      ck_assert(!tg_rules[i]->takes && !tg_rules[i]->gathers && !tg_rules[i]->runs);
 }
 END_TEST
 
@@ -297,6 +320,7 @@ int main(void) {
   Suite *suite = suite_create("rules");
   TCase *tc = tcase_create("rules");
   tcase_add_test(tc, rules_by_name);
+  tcase_add_test(tc, paces);
   tcase_add_test(tc, unknown_rules);
   tcase_add_test(tc, which_optimisers);
   tcase_add_test(tc, whose_state);

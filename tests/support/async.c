@@ -15,6 +15,9 @@ async_options async_defaults(const char *rule, const char *optimizer, uint32_t w
       .workers = workers,
       .updates = updates,
       .max_nonfinite = 1000,
+      .staleness_bound = 2,
+      .delay_threshold = workers,
+      .backup_workers = workers > 1,
       .problem = {.n = n, .k = 5, .batch = ASYNC_BATCH, .noise = 0.5f},
       .comm = {.timeout_s = 60,
                .worker = {.local_steps = moves ? 3 : 0, .weight_decay = 1e-3},
@@ -60,6 +63,13 @@ tg_status async_server_options(const async_options *o, tg_server_options *out) {
   out->hyper.lambda = out->rule->default_lambda;
   out->hyper.keys = default_keys(out->optimizer);
   out->layout = any_layout(out->n);
+  out->hyper.staleness_bound = o->staleness_bound;
+  out->hyper.delay_threshold = o->delay_threshold;
+  out->hyper.backup_workers = o->backup_workers;
+  if (o->constant_lr > 0) {
+    out->schedule = (tg_schedule){.lr = o->constant_lr};
+    out->hyper.weight_decay = 0;
+  }
   return TG_OK;
 }
 

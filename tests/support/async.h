@@ -14,6 +14,10 @@ typedef struct async_options {
   double lr;                                    /* 0: one at which every rule is stable */
   uint64_t max_nonfinite;
   bool global_state;
+  uint64_t staleness_bound, delay_threshold; /* of rules that have them */
+  uint32_t backup_workers;
+  double
+      constant_lr; /* a constant rate, and no weight decay; 0: a schedule that suits the workers */
   quadratic_options problem;
   tg_comm_options comm; /* sizes, workers and compute are filled in */
 } async_options;
