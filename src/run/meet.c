@@ -56,7 +56,10 @@ tg_status tg_job_meet(tg_job *job) {
   if (sharing[0]) tg_info("%s: their kernels take turns", sharing);
   if (!sync || world->size == 1) goto done;
   bool possible = !sharing[0] && !any_without(all, world->size);
-  job->group = possible && !(job->config->sync_clip_norm > 0);
+  bool coded = job->setup.codec->encode;
+  job->group = possible && !(job->config->sync_clip_norm > 0) && !coded;
+  if (coded) tg_info("gradients are encoded by %s and sent by MPI", job->setup.codec->name);
+  if (coded) goto done;
   tg_info("gradients are summed by %s",
           job->group   ? "NCCL"
           : possible   ? "MPI: sync.clip_norm shortens them before, NCCL sums them at once"
