@@ -17,8 +17,8 @@ tg_status tg_codec_find(const char *name, const tg_codec **out) {
   const char *nearest = NULL;
   *out = tg_registry_find(name, (const void *const *)tg_codecs, tg_codec_count, &nearest);
   if (*out) return TG_OK;
-  if (nearest) TG_FAIL(TG_ECONFIG, "no codec '%s'; did you mean '%s'?", name, nearest);
-  TG_FAIL(TG_ECONFIG, "no codec '%s'; `list codecs` shows what there is", name);
+  if (nearest) TG_FAIL(TG_ECONFIG, "sync.codec: no codec '%s'; did you mean '%s'?", name, nearest);
+  TG_FAIL(TG_ECONFIG, "sync.codec: no codec '%s'; `list codecs` shows what there is", name);
 }
 
 size_t tg_codec_bytes(const tg_codec *codec, const tg_codec_options *o) {

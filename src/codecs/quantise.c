@@ -75,16 +75,11 @@ static float bucket_norm(const tg_codec_options *o, const float *g, const float 
   return norm_above(square);
 }
 
-/* Numbers [at, at + count) of the stream, uniform in [0,1). */
+/* Of coordinates [at, at + count), uniform in [0,1). */
 static void uniforms(const tg_rng *stream, size_t at, size_t count, float *u) {
-  uint32_t counter[4], block[4];
-  memcpy(counter, stream->counter, sizeof counter);
-  for (size_t j = 0; j < count;) {
-    counter[0] = (uint32_t)((at + j) / 4);
-    tg_philox(stream->key, counter, block);
-    for (size_t lane = (at + j) % 4; lane < 4 && j < count; lane++)
-      u[j++] = (float)(block[lane] >> 8) * 0x1p-24f;
-  }
+  uint32_t number[PIECE];
+  tg_rng_numbers(stream, at, count, number);
+  for (size_t j = 0; j < count; j++) u[j] = (float)(number[j] >> 8) * 0x1p-24f;
 }
 
 static float step_of(float norm, uint32_t levels) {
@@ -118,10 +113,20 @@ typedef struct bits {
   unsigned count;
 } bits;
 
+/* Codes have at most 16 bits, fewer than 32 are held in between. */
 static void put(bits *b, uint32_t code, unsigned width) {
   b->held |= (uint64_t)code << b->count;
-  for (b->count += width; b->count >= 8; b->count -= 8, b->held >>= 8)
-    *b->at++ = (unsigned char)b->held;
+  b->count += width;
+  if (b->count < 32) return;
+  uint32_t word = (uint32_t)b->held;
+  memcpy(b->at, &word, sizeof word);
+  b->at += sizeof word;
+  b->held >>= 32;
+  b->count -= 32;
+}
+
+static void put_end(bits *b) {
+  for (unsigned at = 0; at < b->count; at += 8) *b->at++ = (unsigned char)(b->held >> at);
 }
 
 static void encode_bucket(const tg_codec_options *o, const tg_rng *stream, const float *g, float *h,
@@ -139,7 +144,7 @@ static void encode_bucket(const tg_codec_options *o, const tg_rng *stream, const
     for (size_t j = 0; j < count; j++) put(&b, level[j] << 1 | (level[j] > 0 && v[j] < 0), width);
     if (h) remember(o, g + at, v, count, level, step_of(*norm, o->levels), h + at);
   }
-  if (b.count > 0) *b.at = (unsigned char)b.held;
+  put_end(&b);
 }
 
 size_t tg_quantise(const tg_codec_options *o, tg_codec_origin from, const float *g, float *h,
@@ -175,14 +180,17 @@ tg_status tg_quantise_check(const tg_codec_options *o, const tg_codec_header *he
   return TG_OK;
 }
 
-/* `width` bits, at most 16, from bit `at` of `codes` on; no byte behind the last is touched. */
-static uint32_t get(const unsigned char *codes, size_t at, unsigned width) {
-  const unsigned char *byte = codes + at / 8;
-  unsigned shift = at % 8;
-  uint32_t held = byte[0];
-  if (shift + width > 8) held |= (uint32_t)byte[1] << 8;
-  if (shift + width > 16) held |= (uint32_t)byte[2] << 16;
-  return held >> shift & ((1u << width) - 1);
+/* `width` bits, at most 16, from bit `at` on of `bytes` bytes of codes. */
+static uint32_t get(const unsigned char *codes, size_t bytes, size_t at, unsigned width) {
+  size_t first = at / 8, left = bytes - first;
+  uint32_t held = 0;
+  memcpy(&held, codes + first, left < sizeof held ? left : sizeof held);
+  return held >> at % 8 & ((1u << width) - 1);
+}
+
+static float value_of(uint32_t code, float step) {
+  float q = (float)(code >> 1) * step;
+  return code & 1 ? -q : q;
 }
 
 /* Coordinates [lo,hi) of bucket i, counted within it. A level above all is one that no encoder
@@ -190,14 +198,20 @@ static uint32_t get(const unsigned char *codes, size_t at, unsigned width) {
 static void decode_bucket(const tg_codec_options *o, const unsigned char *body, size_t i, size_t lo,
                           size_t hi, unsigned width, float *g) {
   const unsigned char *codes = body + code_offset(o, i, width);
+  size_t bytes = code_bytes(smaller(o->bucket, o->n - i * o->bucket), width);
+  /* Whole words can be read before `safe`. */
+  size_t safe = bytes < sizeof(uint32_t) ? 0 : (8 * (bytes - sizeof(uint32_t)) + 7) / width + 1;
   float norm;
   memcpy(&norm, body + i * sizeof norm, sizeof norm);
   const float step = step_of(norm, o->levels);
-  for (size_t j = lo; j < hi; j++) {
-    uint32_t code = get(codes, j * width, width);
-    float q = (float)(code >> 1) * step;
-    g[j - lo] = code & 1 ? -q : q;
+  const uint32_t mask = (1u << width) - 1;
+  size_t j = lo;
+  for (; j < hi && j < safe; j++) {
+    uint32_t held;
+    memcpy(&held, codes + j * width / 8, sizeof held);
+    g[j - lo] = value_of(held >> j * width % 8 & mask, step);
   }
+  for (; j < hi; j++) g[j - lo] = value_of(get(codes, bytes, j * width, width), step);
 }
 
 void tg_quantise_decode(const tg_codec_options *o, const tg_codec_header *header,

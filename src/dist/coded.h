@@ -1,5 +1,5 @@
-/* coded.h - encoded gradients of the synchronous scheme: one message per worker and update, and what
- * they are together. */
+/* coded.h - encoded gradients of the synchronous scheme: one message per worker and update, and
+ * what they are together. */
 #ifndef DIST_CODED_H
 #define DIST_CODED_H
 

@@ -76,24 +76,25 @@ static tg_status read_order(tg_setup *s) {
   return TG_OK;
 }
 
-/* What the rule needs, and what suits it. */
-static tg_status find_codec(tg_setup *s) {
-  const char *name = s->config->sync_codec;
-  if (is(name, "auto")) name = s->rule->votes ? "signsgd" : "none";
-  TG_TRY(tg_codec_find(name, &s->codec));
-  if (s->rule->votes && !s->codec->vote)
+tg_status tg_setup_codec(const tg_config *c, const tg_rule *rule, const tg_codec **out) {
+  const char *name = c->sync_codec;
+  if (is(name, "auto")) name = rule->votes ? "signsgd" : "none";
+  TG_TRY(tg_codec_find(name, out));
+  if (rule->votes && !(*out)->vote)
     TG_FAIL(TG_ECONFIG, "sync.codec=%s: sync.rule=%s counts signs: sync.codec=signsgd, or auto",
-            name, s->rule->name);
-  if (s->codec->encode && s->rule->scheme == TG_SCHEME_LOCAL)
+            name, rule->name);
+  if ((*out)->encode && rule->local_steps)
+    TG_FAIL(TG_ECONFIG,
+            "sync.codec=%s: workers of sync.rule=%s send weights: codecs are for gradients", name,
+            rule->name);
+  if ((*out)->encode && rule->scheme == TG_SCHEME_LOCAL)
     TG_FAIL(TG_ECONFIG, "sync.codec=%s: sync.rule=%s sends nothing that could be encoded", name,
-            s->rule->name);
+            rule->name);
   return TG_OK;
 }
 
-tg_codec_options tg_setup_codec_options(const tg_setup *s) {
-  const tg_config *c = s->config;
-  double step_samples = (double)s->batch * s->workers;
-  return (tg_codec_options){.n = s->outline->graph->n,
+tg_codec_options tg_setup_codec_options(const tg_config *c, size_t n, double epochs_per_step) {
+  return (tg_codec_options){.n = n,
                             .seed = (uint64_t)c->run_seed,
                             .momentum = (float)c->sync_codec_momentum,
                             .levels = (uint32_t)c->sync_codec_levels,
@@ -103,12 +104,14 @@ tg_codec_options tg_setup_codec_options(const tg_setup *s) {
                             .fraction = c->sync_codec_fraction,
                             .masking = c->sync_codec_masking,
                             .warmup_epochs = c->sync_codec_warmup_epochs,
-                            .epochs_per_step = step_samples / s->outline->train_count};
+                            .epochs_per_step = epochs_per_step};
 }
 
 tg_status tg_setup_coder(tg_setup *s, uint32_t first, uint32_t count) {
   if (!s->codec->encode) return TG_OK;
-  tg_codec_options options = tg_setup_codec_options(s);
+  double samples = (double)s->batch * s->workers;
+  tg_codec_options options =
+      tg_setup_codec_options(s->config, s->outline->graph->n, samples / s->outline->train_count);
   return tg_coder_create(s->codec, &options, first, count, &s->coder);
 }
 
@@ -139,7 +142,7 @@ tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
   TG_TRY(tg_optimizer_find(c->optimizer_name, &s->optimizer));
   TG_TRY(tg_transport_find(c->transport_name, &s->transport));
   TG_TRY(tg_rule_check(s->rule, s->optimizer->name));
-  TG_TRY(find_codec(s));
+  TG_TRY(tg_setup_codec(c, s->rule, &s->codec));
   TG_TRY(count_workers(s, ranks));
   TG_TRY(count_batch(s));
   TG_TRY(count_exchange(s));

@@ -35,8 +35,10 @@ void tg_setup_forget(tg_setup *setup);
 /* tg_setup_coder - s->coder, which the options below then hold, with the state of workers
  * [first,first+count). */
 TG_CHECKED tg_status tg_setup_coder(tg_setup *s, uint32_t first, uint32_t count);
-/* tg_setup_codec_options - what the configuration says of a codec for n parameters. */
-tg_codec_options tg_setup_codec_options(const tg_setup *s);
+/* tg_setup_codec - the codec that a configuration means with this rule. tg_setup_codec_options -
+ * what it says of codecs, for n parameters. */
+TG_CHECKED tg_status tg_setup_codec(const tg_config *c, const tg_rule *rule, const tg_codec **out);
+tg_codec_options tg_setup_codec_options(const tg_config *c, size_t n, double epochs_per_step);
 
 tg_server_options tg_setup_server(const tg_setup *s);
 tg_sync_options tg_setup_sync(const tg_setup *s);

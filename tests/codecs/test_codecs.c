@@ -13,7 +13,7 @@ START_TEST(are_found_by_name) {
   ck_ok(tg_codec_find("none", &codec));
   ck_assert_ptr_null(codec->encode);
   ck_assert_int_eq(tg_codec_find("sgnsgd", &codec), TG_ECONFIG);
-  ck_assert_str_eq(tg_status_message(), "no codec 'sgnsgd'; did you mean 'signsgd'?");
+  ck_assert_str_eq(tg_status_message(), "sync.codec: no codec 'sgnsgd'; did you mean 'signsgd'?");
   for (size_t i = 0; i < tg_codec_count; i++)
     for (size_t j = 0; j < i; j++) ck_assert_uint_ne(tg_codecs[i]->tag, tg_codecs[j]->tag);
 }

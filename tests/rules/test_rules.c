@@ -48,7 +48,8 @@ START_TEST(rules_by_name) {
               {"dana-slim", TG_SCHEME_ASYNC, 0, true, false},
               {"xgrad", TG_SCHEME_ASYNC, 0, true, false},
               {"dave-rpg", TG_SCHEME_ASYNC, 0, true, false},
-              {"easgd", TG_SCHEME_ASYNC, 0, true, false}};
+              {"easgd", TG_SCHEME_ASYNC, 0, true, false},
+              {"signsgd", TG_SCHEME_SYNC, 0, false, false}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     const tg_rule *r = rule(rows[i].name);
     ck_assert_str_eq(r->name, rows[i].name);
