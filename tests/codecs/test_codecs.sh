@@ -64,6 +64,7 @@ refused() { # PATTERN KEYS...
 sim=(transport.name=sim)
 refused "no codec 'tokp'; did you mean 'topk'" "${sim[@]}" sync.rule=asgd sync.codec=tokp
 refused 'sync.codec=qsgd: sync.rule=sgd sends nothing' sync.rule=sgd sync.codec=qsgd
+refused 'sync.codec=topk: workers of sync.rule=easgd send weights' "${sim[@]}" sync.rule=easgd sync.codec=topk
 refused 'sync.codec=none: sync.rule=signsgd counts signs: sync.codec=signsgd' "${sim[@]}" sync.rule=signsgd sync.codec=none
 refused 'sync.codec_fraction' "${sim[@]}" sync.rule=asgd sync.codec=topk sync.codec_fraction=0
 refused 'sync.codec_fraction' "${sim[@]}" sync.rule=asgd sync.codec=topk sync.codec_fraction=1.5
