@@ -15,7 +15,8 @@ typedef struct tg_forecast {
   uint64_t worker;
   uint64_t activations;            /* of them: one block, planned from lifetimes */
   uint64_t unplanned;              /* what the activations would take without planning */
-  uint64_t push_bytes, pull_bytes; /* per update */
+  uint64_t push_bytes, pull_bytes; /* per gradient: what its worker sends and receives */
+  double compression;              /* of a gradient by sync.codec: bytes as floats / bytes sent */
   double flops; /* multiply and add count two; forward and backward of one gradient */
   /* Measured now. */
   double copy_bandwidth; /* bytes/s read plus written, all threads of a rank */

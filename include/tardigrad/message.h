@@ -12,7 +12,9 @@ typedef enum {
   /* to a worker */
   TG_MSG_WEIGHTS = 16, /* weights follow: compute the gradient of step `step` at them */
   TG_MSG_EVALUATE,     /* weights and running statistics follow: evaluate the test split */
-  TG_MSG_STOP          /* nothing follows: the run is over (TG_FLAG_PREEMPT: to be resumed) */
+  TG_MSG_STOP,         /* nothing follows: the run is over (TG_FLAG_PREEMPT: to be resumed) */
+  TG_MSG_STATE = 32 /* no answer to a push: what the worker's codec keeps is to be sent, as it was
+                       before the last request was answered; with samples = 1 it follows */
 } tg_msg_kind;
 
 enum {
@@ -35,6 +37,7 @@ typedef struct tg_msg {
   double wait_s;        /* seconds it had waited for the weights before */
   double sent_s;        /* transport clock when the message was ready (sim: virtual time) */
   double lr;            /* TG_MSG_WEIGHTS: of the steps that a worker makes by itself */
+  uint64_t bytes;       /* of the encoded gradient that follows; 0: it is floats */
 } tg_msg;
 
 #endif

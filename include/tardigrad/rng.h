@@ -17,6 +17,7 @@ typedef enum {
   TG_RNG_DATA = 5,    /* synthetic data: a = split, b = sample */
   TG_RNG_NODE = 6,    /* sampling ops: a = step, b = node */
   TG_RNG_PROBE = 20,  /* a = push, b = vector */
+  TG_RNG_CODEC = 12,  /* stochastic rounding: a = step, b = worker; number i is coordinate i's */
   TG_RNG_TEST = 99
 } tg_rng_domain;
 
@@ -35,6 +36,9 @@ void tg_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]
 tg_rng tg_rng_open(uint64_t seed, tg_rng_domain domain, uint64_t a, uint64_t b);
 
 uint32_t tg_rng_u32(tg_rng *r);
+/* tg_rng_numbers - numbers [first,first+count) of a stream from its beginning, as tg_rng_u32 gives
+ * them one by one, into out [count]; r stays as it is. The fast way to many of them. */
+void tg_rng_numbers(const tg_rng *r, uint64_t first, size_t count, uint32_t *out);
 /* Uniform in [0,1), 24 and 53 bits. */
 float tg_rng_float(tg_rng *r);
 double tg_rng_double(tg_rng *r);

@@ -68,6 +68,7 @@ typedef struct tg_rule {
   const char *optimizer; /* the only one it goes with; NULL: any */
   /* lr - the learning rate of a gradient so late, where the schedule says lr. NULL: lr. */
   double (*lr)(double lr, uint64_t staleness);
+  bool votes; /* sync: what most workers' messages say is applied (tg_codec.vote), not the mean */
   /* compensate - replaces g[n] by the gradient to apply. n <= TG_BLOCK. state is NULL without
    * has_state. Adds to *correction_square and *gradient_square the sums of squares of the
    * correction and of the raw gradient (for r = |correction|/|gradient|). NULL: g is used as it is.

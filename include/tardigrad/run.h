@@ -82,9 +82,8 @@ typedef struct tg_recorder tg_recorder;
 typedef struct tg_recorder_options {
   tg_metrics *metrics;
   uint32_t workers;
-  uint64_t every;    /* updates per train line */
-  double epochs;     /* of the run, for the progress line */
-  uint64_t n, k, ks; /* for bytes on the wire */
+  uint64_t every; /* updates per train line */
+  double epochs;  /* of the run, for the progress line */
 } tg_recorder_options;
 
 TG_CHECKED tg_status tg_recorder_create(const tg_recorder_options *options, tg_recorder **out);
@@ -98,6 +97,7 @@ typedef struct tg_record {
   bool late;    /* ... or came too late */
   bool whole;   /* the last gradient of its update: ssgd has several */
   uint64_t update, samples, staleness;
+  uint64_t bytes; /* sent and received for it */
   double epoch, lr, loss_sum, correction_ratio, compute_s, wait_s, sim_s;
 } tg_record;
 TG_CHECKED tg_status tg_recorder_push(tg_recorder *r, const tg_record *record);

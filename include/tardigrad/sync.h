@@ -30,7 +30,7 @@ typedef struct tg_sync_options {
   tg_device *device;     /* where updates are made; compute's own, or NULL: the host */
   bool group;            /* devices of the workers sum their gradients themselves, and rank 0, which
                             has none, gets weights for checkpoints only; the same on every rank */
-  tg_worker_options worker;
+  tg_worker_options worker; /* with a coder gradients are encoded: compute's g is host memory */
 } tg_sync_options;
 
 /* What a checkpoint saves, as views into tg_sync: owned by it, host memory. The same on every rank.

@@ -85,6 +85,21 @@ typedef struct tg_transport {
    * sim: one process computes every worker's part, so x and scalars are the sums already; virtual
    * time passes, as much as the slowest worker takes for its next gradient (n = 0: none). */
   tg_status (*allreduce)(tg_comm *comm, float *x, size_t n, double *scalars, size_t scalar_count);
+  /* For codecs (worker.coder). NULL where one process computes every worker's part: everything is
+   * there already. The first two are of the synchronous scheme, and collective over all ranks.
+   * gather: worker m brings message[m] of bytes[m] bytes; every rank (everybody) or rank 0 alone
+   * gets all of them, each into message[m] with room for `room` bytes.
+   * spread: rank 0's message of *bytes bytes, into `message` of every worker. */
+  tg_status (*gather)(tg_comm *comm, unsigned char *const *message, uint64_t *bytes, size_t room,
+                      bool everybody);
+  tg_status (*spread)(tg_comm *comm, unsigned char *message, uint64_t *bytes, size_t room);
+  /* States that codecs keep: collect brings every worker's into rank 0's coder, hand_out gives each
+   * worker its own from there. Collective in the synchronous scheme. In the asynchronous one rank 0
+   * alone calls collect, with ask = true: each worker that has not been told to stop answers when
+   * its outstanding message is on its way, with its state from before it. What was restored
+   * (coder->restored) is then handed out with the first messages. */
+  tg_status (*collect)(tg_comm *comm, bool ask);
+  tg_status (*hand_out)(tg_comm *comm);
 } tg_transport;
 
 extern const tg_transport *const tg_transports[];

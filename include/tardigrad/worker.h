@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "tardigrad/backend.h"
+#include "tardigrad/codec.h"
 #include "tardigrad/message.h"
 #include "tardigrad/status.h"
 
@@ -49,6 +50,8 @@ typedef struct tg_worker_options {
   double weight_decay;   /* of those steps; their learning rate comes with the weights */
   uint64_t chaos_nan_at; /* chaos.nan_gradient_at: gradients (any worker) with this step + 1 are
                             made NaN; 0 = never */
+  tg_coder *coder;       /* encodes gradients, after clipping: the message is coder->message; on a
+                            server it decodes. NULL: gradients travel as they are */
 } tg_worker_options;
 
 /* tg_worker_prepare - makes what a worker needs for steps of its own, if it makes any (c->x, where
@@ -57,7 +60,8 @@ TG_CHECKED tg_status tg_worker_prepare(tg_compute *c, const tg_worker_options *o
 void tg_worker_release(tg_compute *c);
 
 /* tg_worker_step - does what *in asks (TG_MSG_WEIGHTS or TG_MSG_EVALUATE) at the weights w [n] and
- * running statistics b [k] (evaluation only) and fills the header *out; the body is c->g, c->s.
+ * running statistics b [k] (evaluation only) and fills the header *out; the body is c->g (with a
+ * coder: its message) and c->s.
  * With local_steps H the gradients of steps in->step * H .. + H - 1 are computed at weights that
  * move by w -= lr (g + weight_decay w), each clipped by itself; c->g is the weights after the last,
  * loss, samples and correct predictions are sums, c->s is the last gradient's.

@@ -3,6 +3,7 @@
 
 #include "cli/cli.h"
 #include "tardigrad/backend.h"
+#include "tardigrad/codec.h"
 #include "tardigrad/data.h"
 #include "tardigrad/model.h"
 #include "tardigrad/registry.h"
@@ -17,6 +18,7 @@ typedef struct shelf {
 static const shelf shelves[] = {
     {"models", (const void *const *)tg_models, &tg_model_count},
     {"rules", (const void *const *)tg_rules, &tg_rule_count},
+    {"codecs", (const void *const *)tg_codecs, &tg_codec_count},
     {"optimizers", (const void *const *)tg_optimizers, &tg_optimizer_count},
     {"datasets", (const void *const *)tg_dataset_sources, &tg_dataset_source_count},
     {"devices", (const void *const *)tg_backends, &tg_backend_count},
@@ -49,14 +51,14 @@ static tg_status run(const tg_args *args) {
   }
   const char *near = tg_nearest(args->word[0], names, SHELVES);
   TG_FAIL(TG_EUSAGE,
-          "list: nothing is called '%s'%s%s (models, rules, optimizers, datasets, "
+          "list: nothing is called '%s'%s%s (models, rules, codecs, optimizers, datasets, "
           "devices or transports)",
           args->word[0], near ? ": did you mean " : "", near ? near : "");
 }
 
 const tg_command tg_command_list = {
     .name = "list",
-    .usage = "list [models|rules|optimizers|datasets|devices|transports]",
+    .usage = "list [models|rules|codecs|optimizers|datasets|devices|transports]",
     .help = "names that a configuration can use, one a line, and what they are",
     .most = 1,
     .run = run,

@@ -14,9 +14,10 @@ static void print_json(const tg_forecast *f) {
          "\"activations\": %llu, \"activations_unplanned\": %llu},\n",
          (unsigned long long)f->server, (unsigned long long)f->worker, (unsigned long long)f->base,
          (unsigned long long)f->activations, (unsigned long long)f->unplanned);
-  printf(" \"bytes_per_update\": %llu, \"push_bytes\": %llu, \"pull_bytes\": %llu,\n",
+  printf(" \"bytes_per_update\": %llu, \"push_bytes\": %llu, \"pull_bytes\": %llu, "
+         "\"compression\": %.6g,\n",
          (unsigned long long)(f->push_bytes + f->pull_bytes), (unsigned long long)f->push_bytes,
-         (unsigned long long)f->pull_bytes);
+         (unsigned long long)f->pull_bytes, f->compression);
   printf(" \"flops_per_gradient\": %.6g, \"copy_bytes_per_s\": %.4g, \"product_flops_per_s\": "
          "%.4g,\n",
          f->flops, f->copy_bandwidth, f->product_rate);
@@ -37,6 +38,7 @@ static void print_text(const tg_forecast *f) {
          (double)f->base / mib);
   printf("bytes per update   %llu pushed, %llu pulled\n", (unsigned long long)f->push_bytes,
          (unsigned long long)f->pull_bytes);
+  if (f->compression != 1) printf("gradients          1/%.3g of their bytes\n", f->compression);
   printf("floor, gradient    %.3g s: %.3g GFLOP at %.0f GFLOP/s\n", f->compute_s, f->flops / 1e9,
          f->product_rate / 1e9);
   printf("floor, update      %.3g s; transfer %.3g s, at %.1f GB/s of copying\n", f->update_s,

@@ -1,6 +1,7 @@
 #include "tardigrad/rng.h"
 
 #include <math.h>
+#include <string.h>
 
 static void round_once(uint32_t c[4], const uint32_t k[2]) {
   uint64_t p0 = (uint64_t)0xD2511F53u * c[0], p1 = (uint64_t)0xCD9E8D57u * c[2];
@@ -18,6 +19,48 @@ void tg_philox(const uint32_t key[2], const uint32_t counter[4], uint32_t out[4]
     round_once(out, k);
     k[0] += 0x9E3779B9u;
     k[1] += 0xBB67AE85u;
+  }
+}
+
+/* ---- many at once ---- */
+
+enum { LANES = 16 /* blocks side by side: the compiler may use vectors */ };
+
+static void philox_lanes(const tg_rng *r, uint32_t block, uint32_t out[LANES][4]) {
+  uint32_t c0[LANES], c1[LANES], c2[LANES], c3[LANES], k0 = r->key[0], k1 = r->key[1];
+  for (uint32_t l = 0; l < LANES; l++) {
+    c0[l] = block + l;
+    c1[l] = r->counter[1];
+    c2[l] = r->counter[2];
+    c3[l] = r->counter[3];
+  }
+  for (int i = 0; i < 10; i++) {
+#pragma omp simd
+    for (uint32_t l = 0; l < LANES; l++) {
+      uint64_t p0 = (uint64_t)0xD2511F53u * c0[l], p1 = (uint64_t)0xCD9E8D57u * c2[l];
+      c0[l] = (uint32_t)(p1 >> 32) ^ c1[l] ^ k0;
+      c1[l] = (uint32_t)p1;
+      c2[l] = (uint32_t)(p0 >> 32) ^ c3[l] ^ k1;
+      c3[l] = (uint32_t)p0;
+    }
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  for (uint32_t l = 0; l < LANES; l++) {
+    out[l][0] = c0[l];
+    out[l][1] = c1[l];
+    out[l][2] = c2[l];
+    out[l][3] = c3[l];
+  }
+}
+
+void tg_rng_numbers(const tg_rng *r, uint64_t first, size_t count, uint32_t *out) {
+  uint32_t blocks[LANES][4];
+  for (size_t done = 0, skip = first % 4; done < count; skip = 0) {
+    size_t left = count - done, have = 4 * LANES - skip, take = left < have ? left : have;
+    philox_lanes(r, (uint32_t)((first + done) / 4), blocks);
+    memcpy(out + done, &blocks[0][0] + skip, take * sizeof *out);
+    done += take;
   }
 }
 

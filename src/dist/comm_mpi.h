@@ -19,12 +19,15 @@ enum {
   TG_TAG_SCALAR, /* scalars to rank 0, and their sums back */
   TG_TAG_REPORT, /* agreement and broadcast */
   TG_TAG_VERDICT,
-  TG_TAG_BROADCAST
+  TG_TAG_BROADCAST,
+  TG_TAG_CODED, /* encoded gradients of the synchronous scheme, and votes */
+  TG_TAG_STATE  /* what codecs keep */
 };
 
 typedef struct tg_mpi_server tg_mpi_server;
 typedef struct tg_mpi_worker tg_mpi_worker;
 typedef struct tg_mpi_reduce tg_mpi_reduce;
+typedef struct tg_mpi_coded tg_mpi_coded;
 
 /* Memory that the server shares with one worker of its machine. */
 typedef struct tg_mpi_share {
@@ -45,6 +48,7 @@ struct tg_comm {
   tg_mpi_server *server; /* by rank 0's first answer */
   tg_mpi_worker *worker; /* by work() */
   tg_mpi_reduce *reduce; /* by the first all-reduce */
+  tg_mpi_coded *coded;   /* by the first encoded gradient */
 };
 
 /* tg_mpi_comm - a communicator of our own over all ranks, with MPI_ERRORS_RETURN. */
@@ -116,5 +120,27 @@ tg_status tg_mpi_work(tg_comm *c, uint32_t *stop_flags);
 
 void tg_mpi_reduce_close(tg_comm *c);
 tg_status tg_mpi_allreduce(tg_comm *c, float *x, size_t n, double *scalars, size_t scalar_count);
+
+/* ---- encoded gradients ---- */
+
+void tg_mpi_coded_close(tg_comm *c);
+/* tg_mpi_coded_post - the server begins to receive worker m's encoded gradient of so many bytes.
+ * tg_mpi_coded_piece - after it: coordinates [span.lo,span.hi) of it into g. */
+TG_CHECKED tg_status tg_mpi_coded_post(tg_comm *c, uint32_t m, uint64_t bytes);
+TG_CHECKED tg_status tg_mpi_coded_piece(tg_comm *c, uint32_t m, tg_span span, float *g);
+tg_status tg_mpi_gather(tg_comm *c, unsigned char *const *message, uint64_t *bytes, size_t room,
+                        bool everybody);
+tg_status tg_mpi_spread(tg_comm *c, unsigned char *message, uint64_t *bytes, size_t room);
+
+/* ---- states of codecs ---- */
+
+tg_status tg_mpi_collect(tg_comm *c, bool ask);
+tg_status tg_mpi_hand_out(tg_comm *c);
+/* tg_mpi_state_give - the server's first message to a worker of a resumed run.
+ * tg_mpi_state_answer - the worker's answer to TG_MSG_STATE. */
+TG_CHECKED tg_status tg_mpi_state_give(tg_comm *c, uint32_t m);
+TG_CHECKED tg_status tg_mpi_state_answer(tg_comm *c, const tg_msg *in);
+/* tg_mpi_server_expects - whether worker m has been sent something, and not that it is to stop. */
+bool tg_mpi_server_expects(const tg_comm *c, uint32_t m);
 
 #endif

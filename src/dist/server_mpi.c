@@ -52,9 +52,9 @@ static size_t pieces_of(const tg_comm *c, const tg_msg *header) {
   return header->kind == TG_MSG_PUSH && !(header->flags & TG_FLAG_NONFINITE) ? c->pieces : 0;
 }
 
-/* Pieces that come by message. */
+/* Pieces that come by message. Encoded gradients come whole, beside the ring (coded_mpi.c). */
 static size_t messages_of(tg_comm *c, uint32_t m, size_t pieces) {
-  return tg_mpi_share_gradient(c, m) ? 0 : pieces;
+  return c->o.worker.coder || tg_mpi_share_gradient(c, m) ? 0 : pieces;
 }
 
 /* ---- headers ---- */
@@ -173,6 +173,8 @@ static tg_status take(tg_comm *c) {
   if (s->current_pieces > 0 && c->o.ks > 0)
     TG_MPI(MPI_Irecv(s->stats, (int)c->o.ks, MPI_FLOAT, (int)s->current + 1, TG_TAG_BATCH_STATS,
                      c->comm, &s->stats_request));
+  if (s->current_pieces > 0 && c->o.worker.coder)
+    TG_TRY(tg_mpi_coded_post(c, s->current, s->peer[s->current].in.bytes));
   return TG_OK;
 }
 
@@ -220,6 +222,10 @@ tg_status tg_mpi_recv_piece(tg_comm *c, tg_span *span, float **g) {
   settle(c);
   TG_TRY(post_ahead(c));
   *span = tg_piece_span(c, s->current_next++);
+  if (c->o.worker.coder) {
+    *g = s->ring[0];
+    return tg_mpi_coded_piece(c, s->current, *span, *g);
+  }
   *g = tg_mpi_share_gradient(c, s->current);
   if (!*g) return next_of_ring(c, g);
   *g += span->lo;
@@ -294,6 +300,11 @@ void tg_mpi_server_close(tg_comm *c) {
 
 /* ---- answers ---- */
 
+bool tg_mpi_server_expects(const tg_comm *c, uint32_t m) {
+  const tg_msg *last = c->server ? &c->server->peer[m].out : NULL;
+  return last && last->kind != 0 && last->kind != TG_MSG_STOP;
+}
+
 /* Posts the receive for m's next message before m can send it. */
 static tg_status expect(tg_comm *c, uint32_t m) {
   peer *p = &c->server->peer[m];
@@ -320,6 +331,7 @@ tg_status tg_mpi_send(tg_comm *c, const tg_msg *reply) {
   if (p->asked || p->sent < p->sends)
     TG_FAIL(TG_ERUNTIME, "mpi: a message to worker %u, which has not answered the last one", m);
   p->sends = p->sent = 0;
+  if (p->out.kind == 0 && reply->kind != TG_MSG_STOP) TG_TRY(tg_mpi_state_give(c, m));
   p->out = *reply;
   if (reply->kind != TG_MSG_STOP) TG_TRY(expect(c, m));
   TG_MPI(MPI_Isend(&p->out, sizeof p->out, MPI_BYTE, (int)m + 1, TG_TAG_HEADER, c->comm,

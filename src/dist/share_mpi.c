@@ -99,9 +99,8 @@ tg_status tg_mpi_share_offer(tg_comm *c) {
     used += c->share[m].used;
   }
   if (used > 0)
-    tg_info("%u of %u workers share memory with the server: their gradients and weights are not "
-            "copied",
-            used, c->o.workers);
+    tg_info("%u of %u workers share memory with the server: their %s are not copied", used,
+            c->o.workers, c->o.worker.coder ? "weights" : "gradients and weights");
   return TG_OK;
 }
 

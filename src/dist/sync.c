@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dist/coded.h"
 #include "dist/live.h"
 #include "tardigrad/arena.h"
 
@@ -27,6 +28,7 @@ struct tg_sync {
   float *own_x, *own_s;
   double *scalars; /* [SUM_ROWS + workers * ROW_FIELDS] */
   size_t scalar_count;
+  tg_coded coded;
   double wait_s; /* of the last update */
   bool wanted;   /* the observer asked to stop */
   bool diverged; /* the observer said so, and why */
@@ -106,12 +108,15 @@ static tg_status compute_one(tg_sync *y, uint32_t worker) {
   mine[ROW_COMPUTE_S] = tg_clock_s() - began;
   mine[ROW_WAIT_S] = y->wait_s;
   mine[ROW_BAD] = (out.flags & TG_FLAG_NONFINITE) != 0;
+  if (out.bytes) tg_coded_keep(&y->coded, worker);
   if (y->o.count == 1) return TG_OK; /* it is summed where it lies */
   if (worker == y->o.first) {
     memcpy(y->s, c->s, y->o.ks * sizeof *y->s);
+    if (y->coded.coder) return TG_OK;
     return tg_live_copy(&y->live, y->x, c->g, (tg_span){0, y->o.n});
   }
   add(y->s, c->s, y->o.ks);
+  if (y->coded.coder) return TG_OK;
   if (c->device) return c->device->backend->add_f32(c->device, y->o.n, y->x, c->g);
   add(y->x, c->g, y->o.n);
   return TG_OK;
@@ -131,6 +136,7 @@ static bool holds_weights(const tg_sync *y) {
 
 static tg_status average_gradient(tg_sync *y) {
   tg_device *d = y->live.device;
+  if (y->coded.votes) return TG_OK; /* it is of one worker's size */
   if (d && y->o.workers > 1) return d->backend->scale(d, y->o.n, y->x, 1.0f / (float)y->o.workers);
   if (!d) average(y->x, y->o.n, y->o.workers);
   return TG_OK;
@@ -167,16 +173,32 @@ static uint64_t bad_gradients(tg_sync *y) {
   return bad;
 }
 
-/* Sums, then the update, unless a gradient was not finite. */
+/* Floats that are summed over the ranks. (Without ranks their number only says that time passes.)
+ */
+static size_t summed(const running *r) {
+  const tg_sync *y = r->sync;
+  return y->o.group || (y->coded.coder && is_shared(r)) ? 0 : y->o.n;
+}
+
+static tg_status combine(running *r) {
+  tg_sync *y = r->sync;
+  if (!y->coded.coder) return TG_OK;
+  return tg_coded_combine(&y->coded, r->transport, r->comm, y->o.count == 0, y->state.step - 1,
+                          y->x);
+}
+
+/* Sums, then the update, unless a gradient was not finite. Encoded gradients of such an update are
+ * lost like the others, but not what their codecs kept of them. */
 static tg_status update(running *r, tg_server_event *event) {
   tg_sync *y = r->sync;
   TG_TRY(compute(y));
   double began = tg_clock_s();
-  TG_TRY(reduce(r, y->x, y->o.group ? 0 : y->o.n, y->scalars, y->scalar_count));
+  TG_TRY(reduce(r, y->x, summed(r), y->scalars, y->scalar_count));
   uint64_t bad = bad_gradients(y);
   y->state.step++;
   y->state.nonfinite += bad;
   if (bad == 0) {
+    TG_TRY(combine(r));
     if (is_shared(r)) TG_TRY(reduce(r, y->s, y->o.ks, NULL, 0));
     y->wait_s = tg_clock_s() - began;
     TG_TRY(apply(y, event));
@@ -193,6 +215,8 @@ static tg_status update(running *r, tg_server_event *event) {
 static tg_status publish(running *r) {
   tg_sync *y = r->sync;
   tg_sync_state *t = &y->state;
+  if (y->coded.coder && is_shared(r) && r->transport->collect)
+    TG_TRY(r->transport->collect(r->comm, false));
   if (!y->o.group) return TG_OK;
   float *vector[TG_MAX_SLOTS + 1] = {t->w};
   for (size_t i = 0; i < t->slot_count; i++) vector[i + 1] = t->slot[i];
@@ -231,7 +255,8 @@ static tg_status tell_pushes(running *r, tg_server_event event, bool checkpoint)
                  .gradient_norm = of[ROW_NORM],
                  .compute_s = of[ROW_COMPUTE_S],
                  .wait_s = of[ROW_WAIT_S],
-                 .sent_s = sent_s};
+                 .sent_s = sent_s,
+                 .bytes = y->coded.coder ? y->coded.bytes[m] : 0};
     event.nonfinite = in.flags != 0;
     event.checkpoint_due = checkpoint && m + 1 == y->o.workers;
     TG_TRY(tell(r, &in, &event));
@@ -313,6 +338,7 @@ void tg_sync_destroy(tg_sync *y) {
   if (y->live.device && y->own_x) y->live.device->backend->free(y->live.device, y->own_x);
   if (!y->live.device) free(y->own_x);
   tg_live_close(&y->live);
+  tg_coded_close(&y->coded);
   free(y->state.w);
   free(y->state.b);
   for (size_t i = 0; i < y->state.slot_count; i++) free(y->state.slot[i]);
@@ -373,9 +399,13 @@ tg_status tg_sync_create(const tg_sync_options *o, const float *w0, const float 
     TG_FAIL(TG_ECONFIG, "workers %u to %u cannot be computed here: there are %u", o->first,
             o->first + o->count, o->workers);
   TG_TRY(tg_layout_check(o->optimizer, &o->layout, o->n, o->device != NULL));
+  if (o->worker.coder && (o->device || o->group))
+    TG_FAIL(TG_ECONFIG, "codec %s: gradients are encoded on the host, updates are made on a device",
+            o->worker.coder->codec->name);
   tg_sync *y = calloc(1, sizeof *y);
   if (!y) TG_FAIL(TG_ERUNTIME, "no memory for a synchronous run");
   y->o = *o;
+  TG_DO(tg_coded_open(&y->coded, o->worker.coder, o->rule->votes, o->workers));
   TG_DO(allocate(y));
   memcpy(y->state.w, w0, o->n * sizeof *w0);
   if (o->k) memcpy(y->state.b, b0, o->k * sizeof *b0);

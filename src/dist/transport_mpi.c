@@ -55,6 +55,7 @@ static void mpi_close(tg_comm *c) {
   tg_mpi_server_close(c);
   tg_mpi_worker_close(c);
   tg_mpi_reduce_close(c);
+  tg_mpi_coded_close(c);
   tg_mpi_share_close(c);
   free(c);
 }
@@ -96,4 +97,8 @@ const tg_transport tg_transport_mpi = {
     .clock = mpi_clock,
     .work = tg_mpi_work,
     .allreduce = tg_mpi_allreduce,
+    .gather = tg_mpi_gather,
+    .spread = tg_mpi_spread,
+    .collect = tg_mpi_collect,
+    .hand_out = tg_mpi_hand_out,
 };

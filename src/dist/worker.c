@@ -40,6 +40,17 @@ tg_status tg_worker_gradient(tg_compute *c, const tg_worker_options *o, const fl
   return factor == 1.0f ? TG_OK : shrink(c, factor);
 }
 
+/* What is not finite is not sent, and leaves no trace in the codec's state. */
+static tg_status encode(const tg_compute *c, const tg_worker_options *o, tg_msg *out) {
+  if (!o->coder || out->flags & TG_FLAG_NONFINITE) return TG_OK;
+  if (c->device || o->local_steps)
+    TG_FAIL(TG_ECONFIG, "codec %s: encodes gradients in host memory, not %s", o->coder->codec->name,
+            c->device ? "in a device's" : "weights");
+  tg_coder_encode(o->coder, (tg_codec_origin){out->worker, out->step}, c->g);
+  out->bytes = o->coder->bytes;
+  return TG_OK;
+}
+
 static tg_status answer_evaluate(tg_compute *c, const tg_worker_options *o, const float *w,
                                  const float *b, tg_msg *out) {
   out->kind = TG_MSG_EVALUATED;
@@ -52,8 +63,9 @@ tg_status tg_worker_step(tg_compute *c, const tg_worker_options *o, const tg_msg
   *out = (tg_msg){.worker = in->worker, .version = in->version, .step = in->step};
   switch (in->kind) {
   case TG_MSG_WEIGHTS:
-    return o->local_steps ? tg_worker_local(c, o, in->lr, w, out)
-                          : tg_worker_gradient(c, o, w, out);
+    TG_TRY(o->local_steps ? tg_worker_local(c, o, in->lr, w, out)
+                          : tg_worker_gradient(c, o, w, out));
+    return encode(c, o, out);
   case TG_MSG_EVALUATE:
     return answer_evaluate(c, o, w, b, out);
   default:

@@ -27,7 +27,9 @@ static tg_status wait_header(tg_comm *c) {
   const tg_wait wait = {c->o.timeout_s, "an answer of the server", 0, false};
   TG_TRY(tg_mpi_finish(&wait, &k->header, 1, &done));
   k->header_posted = false;
-  return TG_OK;
+  if (k->in.kind != TG_MSG_STATE) return TG_OK;
+  TG_TRY(tg_mpi_state_answer(c, &k->in));
+  return wait_header(c);
 }
 
 static tg_status post_body(tg_comm *c) {
@@ -76,6 +78,19 @@ static tg_status send_floats(tg_comm *c, const float *x, size_t n, int tag) {
   return TG_OK;
 }
 
+static tg_status send_gradient(tg_comm *c) {
+  tg_mpi_worker *k = c->worker;
+  const tg_coder *coder = c->o.worker.coder;
+  if (coder)
+    TG_MPI(MPI_Isend(coder->message, (int)k->out.bytes, MPI_BYTE, 0, TG_TAG_GRADIENT, c->comm,
+                     &k->send[k->sends++]));
+  for (size_t i = 0; !coder && k->own_w && i < c->pieces; i++) {
+    tg_span span = tg_piece_span(c, i);
+    TG_TRY(send_floats(c, c->o.compute->g + span.lo, span.hi - span.lo, TG_TAG_GRADIENT));
+  }
+  return TG_OK;
+}
+
 static tg_status answer(tg_comm *c) {
   tg_mpi_worker *k = c->worker;
   const tg_compute *compute = c->o.compute;
@@ -84,10 +99,7 @@ static tg_status answer(tg_comm *c) {
   TG_MPI(
       MPI_Isend(&k->out, sizeof k->out, MPI_BYTE, 0, TG_TAG_HEADER, c->comm, &k->send[k->sends++]));
   if (k->out.kind != TG_MSG_PUSH || k->out.flags & TG_FLAG_NONFINITE) return TG_OK;
-  for (size_t i = 0; k->own_w && i < c->pieces; i++) {
-    tg_span span = tg_piece_span(c, i);
-    TG_TRY(send_floats(c, compute->g + span.lo, span.hi - span.lo, TG_TAG_GRADIENT));
-  }
+  TG_TRY(send_gradient(c));
   return c->o.ks ? send_floats(c, compute->s, c->o.ks, TG_TAG_BATCH_STATS) : TG_OK;
 }
 
@@ -131,6 +143,7 @@ tg_status tg_mpi_work(tg_comm *c, uint32_t *stop_flags) {
     TG_TRY(receive(c));
     if (k->in.kind == TG_MSG_STOP) break;
     double computing = tg_clock_s();
+    if (c->o.worker.coder) TG_TRY(tg_coder_remember(c->o.worker.coder));
     TG_TRY(tg_worker_step(c->o.compute, &c->o.worker, &k->in, k->w, k->b, &k->out));
     double computed = tg_clock_s();
     k->out.wait_s = computing - waiting;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "run/setup.h"
+#include "tardigrad/net.h"
 #include "tardigrad/ops.h"
 #include "tardigrad/run.h"
 
@@ -149,6 +150,32 @@ static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *
   return TG_OK;
 }
 
+/* What a worker sends and receives for a gradient, and what its codec keeps. The ramp at the
+ * beginning is left out. */
+static tg_status encoding(const tg_config *c, const tg_outline *o, const tg_rule *rule,
+                          tg_forecast *f) {
+  const tg_codec *codec;
+  const tg_graph *g = o->graph;
+  bool sim = strcmp(c->transport_name, "sim") == 0, server = rule->scheme == TG_SCHEME_ASYNC;
+  uint64_t vector = g->n * sizeof(float), around = sizeof(tg_msg);
+  TG_TRY(tg_setup_codec(c, rule, &codec));
+  tg_codec_options options = tg_setup_codec_options(c, g->n, 1);
+  options.warmup_epochs = 0;
+  uint64_t message = tg_codec_bytes(codec, &options);
+  bool all = codec->encode && rule->scheme == TG_SCHEME_SYNC && !rule->votes;
+  f->compression = (double)vector / (double)message;
+  f->push_bytes = (all ? f->workers : 1) * message + g->ks * sizeof(float) + around;
+  f->pull_bytes = server ? vector : all ? (f->workers - 1) * message : message;
+  f->pull_bytes += around;
+  if (!codec->encode) return TG_OK;
+  uint64_t kept = codec->vectors ? vector * (uint64_t)codec->vectors(&options) : 0;
+  uint64_t of_all = kept * f->workers;
+  f->worker += message + (sim ? of_all : server ? 2 * kept : kept);
+  if (!server) f->worker += message * f->workers;
+  if (f->server) f->server += of_all + 2 * message;
+  return TG_OK;
+}
+
 tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f) {
   const tg_rule *rule;
   tg_optimizer optimizer;
@@ -161,12 +188,11 @@ tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f)
   TG_TRY(tg_outline_create(c, (uint32_t)c->train_batch, &o));
   f->parameters = o->graph->n;
   f->statistics = o->graph->k;
-  f->push_bytes = (o->graph->n + o->graph->ks) * sizeof(float) + sizeof(tg_msg);
-  f->pull_bytes = o->graph->n * sizeof(float) + sizeof(tg_msg);
   f->flops = count_flops(o->graph);
   uint64_t bare = tg_resident_bytes(false);
   TG_DO(measure_product(c, &f->product_rate));
   TG_DO(memory(c, o, rule, &optimizer, bare, f));
+  TG_DO(encoding(c, o, rule, f));
   TG_DO(measure_copy(&f->copy_bandwidth));
   /* One pass over w, w_bak and the rule's and optimiser's state, each read and written, and g. */
   double vectors = 1 + 2 * (2.0 + (rule->has_state ? 1 : 0) + optimizer.slots);

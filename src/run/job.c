@@ -26,6 +26,16 @@ static tg_status sync_arrays(tg_array_list *list, const tg_sync_state *s, uint64
   return TG_OK;
 }
 
+/* What each worker's codec keeps. */
+static tg_status coder_arrays(const tg_job *job, tg_array_list *list) {
+  const tg_coder *c = job->setup.coder;
+  for (uint32_t m = 0; c && m < job->setup.workers; m++)
+    for (int i = 0; i < c->vectors; i++)
+      TG_TRY(tg_array_add(list, TG_ST_F32, tg_coder_state(c, m, i), 1, c->o.n, 0, "codec.%u.%d", m,
+                          i));
+  return TG_OK;
+}
+
 /* state.safetensors: of the loop, the recorder and the virtual clock. */
 static tg_status state_arrays(tg_job *job, tg_array_list *list) {
   const tg_graph *g = job->setup.outline->graph;
@@ -37,6 +47,7 @@ static tg_status state_arrays(tg_job *job, tg_array_list *list) {
     tg_sync_state s = tg_sync_state_of(job->sync);
     TG_TRY(sync_arrays(list, &s, job->counters));
   }
+  TG_TRY(coder_arrays(job, list));
   uint64_t *counts = tg_recorder_counts(job->recorder, &count);
   TG_TRY(tg_array_add(list, TG_ST_U64, counts, 1, count, 0, "recorder.counts"));
   double *reals = tg_recorder_reals(job->recorder, &count);
@@ -70,7 +81,10 @@ static tg_status content_of(tg_job *job, tg_array_list *state, tg_ckpt_content *
 tg_status tg_job_save(tg_job *job) {
   tg_array_list state = {0};
   tg_ckpt_content content = {0};
+  const tg_transport *transport = job->setup.transport;
   TG_TRY(tg_job_fetch(job));
+  if (job->server && job->setup.coder && transport->collect)
+    TG_TRY(transport->collect(job->comm, true));
   tg_status status = content_of(job, &state, &content);
   if (status == TG_OK && job->trace) status = tg_trace_sync(job->trace);
   if (status == TG_OK)
@@ -118,6 +132,7 @@ tg_status tg_job_restore(tg_job *job) {
   TG_DO(content_of(job, &state, &content));
   TG_DO(tg_checkpoint_load(folder, &content));
   tg_recorder_restored(job->recorder);
+  if (job->setup.coder) job->setup.coder->restored = true;
   TG_DO(counters_back(job));
   tg_info("resuming %s at update %llu, epoch %.2f", job->folder.run,
           (unsigned long long)content.update, content.epoch);

@@ -57,7 +57,10 @@ tg_status tg_job_meet(tg_job *job) {
   if (!sync || world->size == 1) goto done;
   bool possible = !sharing[0] && !any_without(all, world->size);
   bool clips = job->config->sync_clip_norm > 0, on_host = job->setup.optimizer.whole;
-  job->group = possible && !clips && !on_host;
+  bool coded = job->setup.codec->encode;
+  job->group = possible && !clips && !on_host && !coded;
+  if (coded) tg_info("gradients are encoded by %s and sent by MPI", job->setup.codec->name);
+  if (coded) goto done;
   tg_info("gradients are summed by %s",
           job->group   ? "NCCL"
           : possible   ? clips ? "MPI: sync.clip_norm shortens them before, NCCL sums them at once"

@@ -34,7 +34,7 @@ enum {
 struct tg_recorder {
   tg_recorder_options options;
   uint64_t *count; /* COUNT_FIXED, histogram [TG_STALENESS_BINS], pushes [workers], those of them
-                      that came too late [workers] */
+                      that came too late [workers], bytes [workers] */
   double *real;    /* REAL_FIXED, compute_s [workers], wait_s [workers] */
   size_t counts, reals;
   double started, shown;
@@ -46,6 +46,9 @@ static uint64_t *histogram(tg_recorder *r) {
 }
 static uint64_t *pushes(tg_recorder *r) {
   return histogram(r) + TG_STALENESS_BINS;
+}
+static uint64_t *bytes(tg_recorder *r) {
+  return pushes(r) + 2 * (size_t)r->options.workers;
 }
 static uint64_t *late(tg_recorder *r) {
   return pushes(r) + r->options.workers;
@@ -61,7 +64,7 @@ tg_status tg_recorder_create(const tg_recorder_options *options, tg_recorder **o
   tg_recorder *r = calloc(1, sizeof *r);
   if (!r) TG_FAIL(TG_ERUNTIME, "no memory for counters");
   r->options = *options;
-  r->counts = COUNT_FIXED + TG_STALENESS_BINS + 2 * (size_t)options->workers;
+  r->counts = COUNT_FIXED + TG_STALENESS_BINS + 3 * (size_t)options->workers;
   r->reals = REAL_FIXED + 2 * (size_t)options->workers;
   r->count = calloc(r->counts, sizeof *r->count);
   r->real = calloc(r->reals, sizeof *r->real);
@@ -163,6 +166,7 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
     return TG_OK;
   }
   pushes(r)[x->worker]++;
+  bytes(r)[x->worker] += x->bytes;
   compute_s(r)[x->worker] += x->compute_s;
   wait_s(r)[x->worker] += x->wait_s;
   if (x->late) {
@@ -217,7 +221,7 @@ static tg_status worker_line(tg_recorder *r, uint32_t w, uint64_t update, double
   tg_metrics_count(m, "dropped", late(r)[w]);
   tg_metrics_real(m, "compute_s", compute_s(r)[w]);
   tg_metrics_real(m, "wait_s", wait_s(r)[w]);
-  tg_metrics_count(m, "bytes", pushes(r)[w] * (2 * r->options.n + r->options.ks) * 4);
+  tg_metrics_count(m, "bytes", bytes(r)[w]);
   return tg_metrics_end(m);
 }
 

@@ -176,6 +176,7 @@ static tg_status run_server(tg_replaying *r) {
   server.device_workers = server.device != NULL;
   TG_TRY(load_weights(r, 0, r->w, r->b));
   TG_TRY(tg_server_create(&server, r->w, r->b, &r->server));
+  TG_TRY(tg_setup_coder(&r->setup, 0, r->setup.workers));
   tg_comm_options comm = tg_setup_comm(&r->setup, NULL, tg_net_compute(r->net));
   comm.sim.order = TG_ORDER_TRACE;
   comm.sim.records = r->records;

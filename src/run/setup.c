@@ -94,6 +94,45 @@ static tg_status read_order(tg_setup *s) {
   return TG_OK;
 }
 
+tg_status tg_setup_codec(const tg_config *c, const tg_rule *rule, const tg_codec **out) {
+  const char *name = c->sync_codec;
+  if (is(name, "auto")) name = rule->votes ? "signsgd" : "none";
+  TG_TRY(tg_codec_find(name, out));
+  if (rule->votes && !(*out)->vote)
+    TG_FAIL(TG_ECONFIG, "sync.codec=%s: sync.rule=%s counts signs: sync.codec=signsgd, or auto",
+            name, rule->name);
+  if ((*out)->encode && rule->local_steps)
+    TG_FAIL(TG_ECONFIG,
+            "sync.codec=%s: workers of sync.rule=%s send weights: codecs are for gradients", name,
+            rule->name);
+  if ((*out)->encode && rule->scheme == TG_SCHEME_LOCAL)
+    TG_FAIL(TG_ECONFIG, "sync.codec=%s: sync.rule=%s sends nothing that could be encoded", name,
+            rule->name);
+  return TG_OK;
+}
+
+tg_codec_options tg_setup_codec_options(const tg_config *c, size_t n, double epochs_per_step) {
+  return (tg_codec_options){.n = n,
+                            .seed = (uint64_t)c->run_seed,
+                            .momentum = (float)c->sync_codec_momentum,
+                            .levels = (uint32_t)c->sync_codec_levels,
+                            .bucket = (size_t)c->sync_codec_bucket,
+                            .alpha = (float)c->sync_codec_alpha,
+                            .beta = (float)c->sync_codec_beta,
+                            .fraction = c->sync_codec_fraction,
+                            .masking = c->sync_codec_masking,
+                            .warmup_epochs = c->sync_codec_warmup_epochs,
+                            .epochs_per_step = epochs_per_step};
+}
+
+tg_status tg_setup_coder(tg_setup *s, uint32_t first, uint32_t count) {
+  if (!s->codec->encode) return TG_OK;
+  double samples = (double)s->batch * s->workers;
+  tg_codec_options options =
+      tg_setup_codec_options(s->config, s->outline->graph->n, samples / s->outline->train_count);
+  return tg_coder_create(s->codec, &options, first, count, &s->coder);
+}
+
 tg_status tg_setup_weights(tg_setup *s) {
   const tg_graph *g = s->outline->graph;
   s->w0 = tg_alloc_aligned(g->n * sizeof(float));
@@ -112,6 +151,7 @@ void tg_setup_destroy(tg_setup *s) {
   tg_outline_destroy(s->outline);
   tg_setup_forget(s);
   free(s->records);
+  tg_coder_destroy(s->coder);
 }
 
 tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
@@ -123,6 +163,7 @@ tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
             s->optimizer.name);
   TG_TRY(tg_transport_find(c->transport_name, &s->transport));
   TG_TRY(tg_rule_check(s->rule, s->optimizer.name, s->optimizer.whole));
+  TG_TRY(tg_setup_codec(c, s->rule, &s->codec));
   TG_TRY(count_workers(s, ranks));
   TG_TRY(count_gradients(s));
   TG_TRY(count_batch(s));
@@ -230,7 +271,8 @@ tg_worker_options tg_setup_worker(const tg_setup *s) {
                              .local_steps =
                                  s->rule->local_steps ? (uint32_t)c->sync_local_steps : 0,
                              .weight_decay = c->optimizer_weight_decay,
-                             .chaos_nan_at = (uint64_t)c->chaos_nan_gradient_at};
+                             .chaos_nan_at = (uint64_t)c->chaos_nan_gradient_at,
+                             .coder = s->coder};
 }
 
 tg_sync_options tg_setup_sync(const tg_setup *s) {
@@ -258,7 +300,8 @@ tg_sync_options tg_setup_sync(const tg_setup *s) {
 
 bool tg_setup_shares_device(const tg_setup *s) {
   const tg_config *c = s->config;
-  return s->processes == 1 &&
+  /* Codecs read gradients in host memory. */
+  return s->processes == 1 && !s->codec->encode &&
          (is(c->server_device, "auto") || is(c->server_device, c->device_name));
 }
 

@@ -21,6 +21,8 @@ typedef struct tg_setup {
   float *w0, *b0;    /* initial weights and statistics, between tg_setup_weights and _forget */
   uint32_t *records; /* sim.order=trace */
   size_t record_count;
+  const tg_codec *codec;
+  tg_coder *coder; /* after tg_setup_coder; NULL for codec none */
 } tg_setup;
 
 /* tg_setup_keys - what an optimiser reads; lengths of schedules as configured, 0 for the run's. */
@@ -32,6 +34,14 @@ void tg_setup_destroy(tg_setup *setup);
 /* tg_setup_weights - w0 and b0, where a loop is about to copy them; tg_setup_forget frees them. */
 TG_CHECKED tg_status tg_setup_weights(tg_setup *setup);
 void tg_setup_forget(tg_setup *setup);
+
+/* tg_setup_coder - s->coder, which the options below then hold, with the state of workers
+ * [first,first+count). */
+TG_CHECKED tg_status tg_setup_coder(tg_setup *s, uint32_t first, uint32_t count);
+/* tg_setup_codec - the codec that a configuration means with this rule. tg_setup_codec_options -
+ * what it says of codecs, for n parameters. */
+TG_CHECKED tg_status tg_setup_codec(const tg_config *c, const tg_rule *rule, const tg_codec **out);
+tg_codec_options tg_setup_codec_options(const tg_config *c, size_t n, double epochs_per_step);
 
 tg_server_options tg_setup_server(const tg_setup *s);
 tg_sync_options tg_setup_sync(const tg_setup *s);

@@ -13,6 +13,17 @@
 
 /* ---- what is written down ---- */
 
+/* What a push cost on the wire, both ways, batch statistics included: as floats, or encoded, with
+ * weights coming back in the asynchronous scheme and messages in the synchronous one. */
+static uint64_t wire_bytes(const tg_job *job, const tg_msg *in) {
+  const tg_graph *g = job->setup.outline->graph;
+  uint64_t vector = g->n * sizeof(float), statistics = g->ks * sizeof(float);
+  if (!in->bytes) return 2 * vector + statistics;
+  if (job->server) return in->bytes + vector + statistics;
+  if (job->setup.rule->votes) return 2 * in->bytes + statistics;
+  return tg_codec_exchanged(job->setup.workers, in->bytes) + statistics;
+}
+
 static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_event *event) {
   return (tg_record){.worker = in->worker,
                      .applied = event->counts,
@@ -25,6 +36,7 @@ static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_
                      .lr = event->lr,
                      .loss_sum = in->loss_sum,
                      .correction_ratio = event->correction_ratio,
+                     .bytes = wire_bytes(job, in),
                      .compute_s = in->compute_s,
                      .wait_s = in->wait_s,
                      .sim_s = job->comm && job->world->size == 1 ? in->sent_s : -1};
@@ -68,6 +80,7 @@ static tg_status start_line(tg_job *job) {
   tg_metrics_text(m, "device", job->device);
   tg_metrics_text(m, "precision", c->device_precision);
   tg_metrics_text(m, "rule", s->rule->name);
+  tg_metrics_text(m, "codec", s->codec->name);
   tg_metrics_text(m, "model", c->model_name);
   tg_metrics_text(m, "data", c->data_name);
   tg_metrics_count(m, "ranks", (uint64_t)job->world->size);
@@ -99,10 +112,7 @@ static tg_status open_records(tg_job *job) {
   tg_recorder_options options = {.metrics = job->metrics,
                                  .workers = s->workers,
                                  .every = (uint64_t)c->metrics_every,
-                                 .epochs = c->train_epochs,
-                                 .n = s->outline->graph->n,
-                                 .k = s->outline->graph->k,
-                                 .ks = s->outline->graph->ks};
+                                 .epochs = c->train_epochs};
   return tg_recorder_create(&options, &job->recorder);
 }
 
@@ -156,6 +166,13 @@ static tg_status prepare_loop(tg_job *job, bool async) {
   return TG_OK;
 }
 
+/* A worker keeps its own residuals; rank 0 has room for all of them, for checkpoints. */
+static tg_status prepare_coder(tg_job *job) {
+  int rank = job->world->rank;
+  return rank > 0 ? tg_setup_coder(&job->setup, (uint32_t)rank - 1, 1)
+                  : tg_setup_coder(&job->setup, 0, job->setup.workers);
+}
+
 static tg_status prepare_comm(tg_job *job) {
   if (job->setup.rule->scheme == TG_SCHEME_LOCAL) return TG_OK;
   tg_compute *compute = job->net ? tg_net_compute(job->net) : NULL;
@@ -201,6 +218,7 @@ static tg_status prepare_alone(tg_job *job) {
 static tg_status prepare(tg_job *job) {
   bool leads = job->world->rank == 0, async = job->setup.rule->scheme == TG_SCHEME_ASYNC;
   TG_TRY(tg_job_meet(job));
+  TG_TRY(prepare_coder(job));
   TG_TRY(prepare_comm(job));
   if (leads || !async) TG_TRY(prepare_loop(job, async));
   return leads && job->resumed ? tg_job_restore(job) : TG_OK;
@@ -220,6 +238,7 @@ static tg_status share_state(tg_job *job) {
   s.samples = counters[1];
   s.step = counters[2];
   s.nonfinite = counters[3];
+  if (job->setup.coder) TG_TRY(job->setup.transport->hand_out(job->comm));
   return tg_sync_restored(job->sync, &s);
 }
 

@@ -14,7 +14,7 @@ done
 sed -n '/<!-- tardigrad --keys -->/,/<!-- end of keys -->/p' "$root/README.md" | grep '^|' > readme.txt
 "$TARDIGRAD" --keys > keys.txt
 cmp -s readme.txt keys.txt || fail "README.md's table of keys is not what tardigrad --keys prints"
-for shelf in models rules optimizers datasets devices transports; do
+for shelf in models rules codecs optimizers datasets devices transports; do
   [ "$("$TARDIGRAD" list $shelf | wc -l)" -ge 2 ] || fail "list $shelf"
 done
 cat > mlp.yaml <<Y

@@ -65,6 +65,22 @@ START_TEST(streams_are_functions_of_their_names) {
 }
 END_TEST
 
+/* Many at once, from anywhere, are what one by one would give. */
+START_TEST(numbers_come_many_at_once) {
+  enum { ALL = 1000 };
+  uint32_t expected[ALL], got[ALL];
+  tg_rng one = tg_rng_open(3, TG_RNG_TEST, 11, 12), stream = one;
+  for (int i = 0; i < ALL; i++) expected[i] = tg_rng_u32(&one);
+  for (size_t first = 0; first < 70; first++)
+    for (size_t count = 0; first + count <= ALL; count = 2 * count + 1) {
+      memset(got, 0, sizeof got);
+      tg_rng_numbers(&stream, first, count, got);
+      ck_assert_mem_eq(got, expected + first, count * sizeof *got);
+      if (first + count < ALL) ck_assert_uint_eq(got[count], 0);
+    }
+}
+END_TEST
+
 START_TEST(numbers_have_their_distributions) {
   enum { N = 200000 };
   tg_rng r = tg_rng_open(1, TG_RNG_TEST, 0, 0);
@@ -147,6 +163,7 @@ int main(void) {
   tcase_add_test(t, status_carries_code_and_message);
   tcase_add_loop_test(t, philox_known_answers, 0, 3);
   tcase_add_test(t, streams_are_functions_of_their_names);
+  tcase_add_test(t, numbers_come_many_at_once);
   tcase_add_test(t, numbers_have_their_distributions);
   tcase_add_loop_test(t, permutations_hold_every_index_once, 0, 6);
   tcase_add_test(t, arena_gives_zeroed_aligned_memory);

@@ -51,7 +51,8 @@ START_TEST(rules_by_name) {
               {"easgd", TG_SCHEME_ASYNC, 0, true, false},
               {"ssp", TG_SCHEME_ASYNC, 0, false, false},
               {"ssgd-backup", TG_SCHEME_ASYNC, 0, false, false},
-              {"ringmaster", TG_SCHEME_ASYNC, 0, false, false}};
+              {"ringmaster", TG_SCHEME_ASYNC, 0, false, false},
+              {"signsgd", TG_SCHEME_SYNC, 0, false, false}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     const tg_rule *r = rule(rows[i].name);
     ck_assert_str_eq(r->name, rows[i].name);

@@ -1,0 +1,86 @@
+/* state_mpi.c - what codecs keep on worker ranks (residuals, momenta), for checkpoints.
+ *
+ * A checkpoint of an asynchronous run notes that a gradient of worker m is outstanding, and after
+ * resuming it is computed again at w_bak(m). So the state to save is that from before this gradient
+ * was encoded, which every worker keeps beside the present one. The server asks for it by a header
+ * between two answers; a worker reads it once its outstanding message is on its way: so all of them
+ * have sent that message, and none has begun another. The server takes no message meanwhile: a
+ * checkpoint with such a codec waits for the slowest outstanding gradient. */
+#include <mpi.h>
+
+#include "dist/comm_mpi.h"
+
+enum { CHUNK = 64 << 20 /* floats at once: their bytes fit an int */ };
+
+static tg_status carry(tg_comm *c, float *x, int rank, bool sends) {
+  const tg_wait wait = {c->o.timeout_s,
+                        rank == 0 ? "residuals of the server"
+                        : sends   ? "residuals to reach"
+                                  : "residuals of",
+                        rank, false};
+  for (size_t at = 0; at < c->o.n; at += CHUNK) {
+    int count = (int)(c->o.n - at < CHUNK ? c->o.n - at : CHUNK);
+    size_t done = 0;
+    MPI_Request request;
+    if (sends)
+      TG_MPI(MPI_Isend(x + at, count, MPI_FLOAT, rank, TG_TAG_STATE, c->comm, &request));
+    else
+      TG_MPI(MPI_Irecv(x + at, count, MPI_FLOAT, rank, TG_TAG_STATE, c->comm, &request));
+    TG_TRY(tg_mpi_finish(&wait, &request, 1, &done));
+  }
+  return TG_OK;
+}
+
+static int vectors_of(const tg_comm *c) {
+  return c->o.worker.coder ? c->o.worker.coder->vectors : 0;
+}
+
+/* All vectors of a worker, between it and rank 0. */
+static tg_status carry_all(tg_comm *c, uint32_t m, bool sends) {
+  const tg_coder *coder = c->o.worker.coder;
+  int rank = c->rank == 0 ? (int)m + 1 : 0;
+  for (int i = 0; i < coder->vectors; i++) {
+    float *x = sends && coder->before ? coder->before[i] : tg_coder_state(coder, m, i);
+    TG_TRY(carry(c, x, rank, sends));
+  }
+  return TG_OK;
+}
+
+static tg_status send_header(tg_comm *c, uint32_t m, bool follows) {
+  tg_msg header = {.kind = TG_MSG_STATE, .worker = m, .samples = follows};
+  const tg_wait wait = {c->o.timeout_s, "word to reach", (int)m + 1, false};
+  MPI_Request request;
+  size_t done = 0;
+  TG_MPI(MPI_Isend(&header, sizeof header, MPI_BYTE, (int)m + 1, TG_TAG_HEADER, c->comm, &request));
+  return tg_mpi_finish(&wait, &request, 1, &done);
+}
+
+tg_status tg_mpi_collect(tg_comm *c, bool ask) {
+  if (vectors_of(c) == 0) return TG_OK;
+  if (c->rank > 0) return carry_all(c, (uint32_t)c->rank - 1, true);
+  for (uint32_t m = 0; ask && m < c->o.workers; m++)
+    if (tg_mpi_server_expects(c, m)) TG_TRY(send_header(c, m, false));
+  for (uint32_t m = 0; m < c->o.workers; m++)
+    if (!ask || tg_mpi_server_expects(c, m)) TG_TRY(carry_all(c, m, false));
+  return TG_OK;
+}
+
+tg_status tg_mpi_hand_out(tg_comm *c) {
+  if (vectors_of(c) == 0) return TG_OK;
+  if (c->rank > 0) return carry_all(c, (uint32_t)c->rank - 1, false);
+  for (uint32_t m = 0; m < c->o.workers; m++) TG_TRY(carry_all(c, m, true));
+  return TG_OK;
+}
+
+tg_status tg_mpi_state_give(tg_comm *c, uint32_t m) {
+  if (vectors_of(c) == 0 || !c->o.worker.coder->restored) return TG_OK;
+  TG_TRY(send_header(c, m, true));
+  return carry_all(c, m, true);
+}
+
+tg_status tg_mpi_state_answer(tg_comm *c, const tg_msg *in) {
+  if (vectors_of(c) == 0)
+    TG_FAIL(TG_ERUNTIME, "worker %u: the server asked for residuals, the codec keeps none",
+            in->worker);
+  return carry_all(c, (uint32_t)c->rank - 1, in->samples == 0);
+}
