@@ -12,8 +12,7 @@ T_5_PERCENT = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2
 NO_CORRECTION = 1e-3  # below this mean r a compensated gradient is the late one
 
 CRITERION = (
-    "Criterion: differences are taken seed by seed (same initialisation, same order of the data, same "
-    "delays) and a difference is called *not chance* where its 95 % confidence interval (Student's t "
+    "Criterion: differences are taken seed by seed, and a difference is called *not chance* where its 95 % confidence interval (Student's t "
     "over the seeds) leaves out 0. Nothing is adjusted for the number of comparisons: of twenty "
     "without any difference one is expected to be called *not chance*. Where a compensating rule's "
     f"mean correction ratio r is below {NO_CORRECTION:g} its difference from asgd is *chance* whatever "
@@ -49,7 +48,7 @@ def paired(differences):
     """Mean difference, half width of its confidence interval, and a word."""
     n = len(differences)
     if n == 0:
-        return {"n": 0, "word": "no pair of seeds finished"}
+        return {"n": 0, "word": "no seed has both numbers"}
     mean = statistics.fmean(differences)
     if not any(differences):
         return {"n": n, "mean": 0.0, "half": 0.0, "word": "identical"}
@@ -112,9 +111,10 @@ class Table:
                 f"{f['threads']} thread(s) a rank; tardigrad {f['version']} on {f['host']}, {f['device']}."
             )
         seeds = ", ".join(map(str, g["seeds"]))
+        delays = " and compute times" if self.virtual else "; delays are the machine's own"
         yield (
-            f"{g['epochs']:g} effective epochs, seeds {seeds} (run.seed and sim.seed alike: every rule "
-            "has the same initialisation, order of the data and compute times). Spread: mean "
+            f"{g['epochs']:g} effective epochs, seeds {seeds} (of one seed every rule has the same "
+            f"initialisation, order of the data{delays}). Spread: mean "
             "(smallest..largest) over the seeds that ended. Errors are test errors in percent."
         )
         if self.virtual:
@@ -198,12 +198,17 @@ class Table:
         columns += ["staleness mean / p99 / max", "r", "server", "bytes/sample", "overlap"]
         yield from self.rows(columns, make)
 
+    def seen_from_there(self, label, control):
+        """Two controls are compared once."""
+        order = self.grid["controls"]
+        return label in order and order.index(label) < order.index(control)
+
     def compare(self):
         """Every rule with each control, at equal epochs and at equal time."""
         for cell in self.cells:
             for label in self.grid["controls"]:
                 control = self.of(label, cell["workers"])
-                if not control or control is cell:
+                if not control or control is cell or self.seen_from_there(cell["label"], label):
                     continue
                 seeds = sorted(set(cell["figures"]) & set(control["figures"]))
                 clocks = self.has_clock(cell["label"]) and self.has_clock(label)
