@@ -163,7 +163,8 @@ class Table:
         yield ""
         yield (
             f"At equal epochs: after {g['epochs']:g}. At equal time: at the last evaluation by the "
-            "moment when the first rule with this number of workers had ended, seed by seed."
+            "moment when the first rule with this number of workers had ended, seed by seed"
+            + (" (sgd: at its own end)." if self.virtual else ".")
         )
         yield ""
 
