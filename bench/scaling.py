@@ -8,13 +8,14 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 
-from scaling_grid import Grid, epochs_of
+from scaling_grid import Grid, bare, epochs_of, schedule_of
 from scaling_read import read, rows_of
 from scaling_table import Table
 
@@ -81,7 +82,8 @@ def arguments():
                    help="last training samples held out to tune on (10000)")  # fmt: skip
     p.add_argument("--threads", type=int, default=1, help="per rank (1): results depend on it")
     p.add_argument("--jobs", type=int, help="runs at a time (sim: cores / threads; mpi: 1)")
-    p.add_argument("--prune", action="store_true", help="remove the checkpoints of all runs that ended, not of trials only")
+    p.add_argument("--prune", action="store_true",
+                   help="remove the checkpoints of all runs that ended, not of trials only")  # fmt: skip
     p.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/scaling"), help="(runs/scaling)")
     p.add_argument("--dry-run", action="store_true", help="list the runs and the time that they will take")
     p.add_argument("--table-only", action="store_true", help="only write the table, from the logs in --out")
@@ -123,6 +125,10 @@ def asked_for(o):
     check(o)
     config = o.config.read_text()
     epochs = o.epochs or epochs_of(config)
+    tune_epochs = o.tune_epochs or epochs
+    stretched = {epochs, tune_epochs} != {epochs_of(config)}
+    if stretched and "schedule:" in bare(config) and not schedule_of(config, 1):
+        fail(USAGE, f"{o.config}: its schedule cannot be stretched to other --epochs: expected 'epoch: E, factor: F'")
     trials = len(o.lrs) + o.refine if len(o.lrs) + o.refine > 1 else 0
     keys = [line.split("`")[1] for line in ask_binary("--keys").splitlines() if "`" in line]
     rules = [line.split()[0] for line in ask_binary("list", "rules").splitlines() if line.strip()]
@@ -132,7 +138,7 @@ def asked_for(o):
         "rule_set": rule_settings(o.rule_set), "epochs": epochs, "target": o.target,
         "transport": o.transport, "order": o.order, "compute_s": o.compute_s, "lrs": o.lrs,
         "refine": o.refine, "trials": trials, "tune_seed": o.tune_seed,
-        "tune_epochs": o.tune_epochs or epochs, "validation": o.validation, "threads": o.threads,
+        "tune_epochs": tune_epochs, "validation": o.validation, "threads": o.threads,
         "keys": keys, "rules_here": rules,
     }  # fmt: skip
 
@@ -196,8 +202,7 @@ class Runner:
         else:
             say(f"{run.name}: {state}: {why}")
         if state == "done" and (self.prune or run.name.startswith("tune-")):
-            for path in sorted((run.folder / "checkpoints").rglob("*"), reverse=True):
-                path.rmdir() if path.is_dir() else path.unlink()
+            shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
 
     def stop(self):
         """SIGUSR1 makes a run save and end with 75; mpirun passes it on to its ranks."""
@@ -285,7 +290,7 @@ def dry_run(grid, jobs, config):
         rest = whole * (1 - there / (trials + seeds))
         print(f"{cell.slug}: {trials} trials, {seeds} seeds, {there} there, {rest:.0f} s to go")
         seconds, left = seconds + rest, left + trials + seeds - there
-    basis = f"at least, by tardigrad plan for {SAMPLES} samples an epoch" if floor else "from the runs that ended here"
+    basis = f"roughly, by tardigrad plan for {SAMPLES} samples an epoch" if floor else "from the runs that ended here"
     print(f"{left} runs, {jobs} at a time: {seconds / jobs / 3600:.2f} h ({basis}: {mean:.1f} s per epoch)")
 
 

@@ -45,14 +45,18 @@ def text(value):
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def bare(config):
+    return re.sub(r"#.*", "", config)
+
+
 def schedule_of(config, ratio):
     """The configuration's schedule for a run that is `ratio` times as long; None without one."""
-    steps = re.findall(r"\{\s*epoch:\s*([\d.e+-]+)\s*,\s*factor:\s*([\d.e+-]+)\s*\}", config)
+    steps = re.findall(r"\bepoch:\s*([\d.e+-]+)\s*,?\s*factor:\s*([\d.e+-]+)", bare(config))
     return ",".join(f"{float(e) * ratio:g}:{f}" for e, f in steps) if steps else None
 
 
 def epochs_of(config):
-    found = re.search(r"\bepochs:\s*([\d.e+]+)", config)
+    found = re.search(r"\bepochs:\s*([\d.e+]+)", bare(config))
     return float(found.group(1)) if found else 10.0
 
 

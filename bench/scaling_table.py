@@ -12,8 +12,8 @@ T_5_PERCENT = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2
 NO_CORRECTION = 1e-3  # below this mean r a compensated gradient is the late one
 
 CRITERION = (
-    "Criterion: differences are taken seed by seed, and a difference is called *not chance* where its 95 % confidence interval (Student's t "
-    "over the seeds) leaves out 0. Nothing is adjusted for the number of comparisons: of twenty "
+    "Criterion: differences are taken seed by seed, and a difference is called *not chance* where its "
+    "95 % confidence interval (Student's t over the seeds) leaves out 0. Nothing is adjusted for the number of comparisons: of twenty "
     "without any difference one is expected to be called *not chance*. Where a compensating rule's "
     f"mean correction ratio r is below {NO_CORRECTION:g} its difference from asgd is *chance* whatever "
     "the test says."
@@ -86,7 +86,8 @@ class Table:
                 ends[key] = min(ends.get(key, math.inf), f[self.clock] or math.inf)
         for cell in self.cells:
             for seed, f in cell["figures"].items():
-                f["equal_time"] = ends.get((cell["workers"], seed), f[self.clock])
+                own = None if self.has_clock(cell["label"]) else f[self.clock]
+                f["equal_time"] = own or ends[cell["workers"], seed]
                 f["error_at_equal_time"] = error_at(f, self.clock, f["equal_time"])
 
     def has_clock(self, label):
@@ -141,7 +142,8 @@ class Table:
         yield ""
         yield (
             "The first evaluation at or below the target, over the seeds that reached it; it can be late "
-            "by the time between two evaluations. A run that diverged, crashed or did not get there is *not reached*. Bytes: both ways, of all workers."
+            "by the time between two evaluations. A run that diverged, crashed or did not get there is "
+            "*not reached*. Bytes: both ways, of all workers."
         )
         yield ""
         time = "virtual s" if self.virtual else "s"
