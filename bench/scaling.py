@@ -72,8 +72,8 @@ def arguments():
     p.add_argument("--order", choices=("lognormal", "exponential", "round_robin"), default="lognormal",
                    help="sim: model of compute times (lognormal)")  # fmt: skip
     p.add_argument("--compute-s", type=float, default=1.0, help="sim: mean virtual seconds per gradient (1)")
-    p.add_argument("--lrs", type=listed(float), default=[0.4, 0.1, 0.025, 0.00625], metavar="X,X",
-                   help="learning rates of the first trials (0.4,0.1,0.025,0.00625)")  # fmt: skip
+    p.add_argument("--lrs", type=listed(float), default=[1.6, 0.4, 0.1, 0.025, 0.00625], metavar="X,X",
+                   help="learning rates of the first trials (1.6,0.4,0.1,0.025,0.00625)")  # fmt: skip
     p.add_argument("--refine", type=int, choices=(0, 1, 2), default=2,
                    help="trials around the best of the first (2); one rate and --refine 0: no tuning")  # fmt: skip
     p.add_argument("--tune-seed", type=int, default=1000, help="(1000)")
