@@ -12,7 +12,11 @@
 
 #include "tardigrad/backend.h"
 
-typedef enum { TG_TRAIN, TG_TEST } tg_split;
+/* Validation: the last `validation` samples of the training set, held out of TG_TRAIN. */
+typedef enum { TG_TRAIN, TG_TEST, TG_VALIDATION } tg_split;
+/* tg_split_name - "train", "test", "validation". */
+const char *tg_split_name(tg_split split);
+
 /* crop_flip: the image with 4 black pixels (of value 0) all around it, cut at (top, left), each
  * uniform in 0..8, then mirrored left to right with probability 1/2. The three are drawn in this
  * order by tg_rng_below from the stream (seed, TG_RNG_AUGMENT, epoch, sample). */
@@ -22,6 +26,7 @@ typedef struct tg_data_options {
   const char *name;                 /* "fashion_mnist" */
   const char *path;                 /* folder; "" = search the usual places */
   uint32_t train_limit, test_limit; /* first N samples; 0 = all */
+  uint32_t validation;              /* samples held out; train_limit counts what is left */
   uint64_t seed;                    /* of synthetic data */
 } tg_data_options;
 
@@ -44,8 +49,8 @@ typedef struct tg_dataset_source {
   /* Samples in the official files: load() takes no others; 0 = decided by load(). */
   uint32_t train_count, test_count;
   const char *folders; /* ':'-separated places to look in when path is empty */
-  /* Reads one split found in `folder` into freshly malloc'ed *pixels and *labels: NULL before, and
-   * the caller's to free after a failure too. */
+  /* Reads one split (TG_TRAIN or TG_TEST) found in `folder` into freshly malloc'ed *pixels and
+   * *labels: NULL before, and the caller's to free after a failure too. */
   tg_status (*load)(const struct tg_dataset_source *self, const tg_data_options *options,
                     const char *folder, tg_split split, uint32_t *count, uint8_t **pixels,
                     int32_t **labels);
@@ -60,7 +65,8 @@ extern const size_t tg_dataset_source_count;
 TG_CHECKED tg_status tg_dataset_find(const char *name, const tg_dataset_source **out);
 
 /* tg_dataset_open - reads one split into memory.
- * Errors: TG_ECONFIG (no such set, a limit beyond the set), TG_ENOINPUT (files missing: the message
+ * Errors: TG_ECONFIG (no such set, a limit beyond the set, a held-out part
+ * that leaves nothing, TG_VALIDATION of none), TG_ENOINPUT (files missing: the message
  * names the places that were searched), TG_EDATA (file, byte offset, what was expected). */
 TG_CHECKED tg_status tg_dataset_open(const tg_data_options *options, tg_split split,
                                      tg_dataset **out);

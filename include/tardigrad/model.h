@@ -2,6 +2,7 @@
  *
  * Parameters have the names, shapes and order that they have in PyTorch:
  *   mlp           fc1, fc2, ... of nn.Linear, one more than there are hidden layers
+ *   cnn           conv1, conv2, conv3, fc1, fc2
  *   resnet20-110  conv1, bn1, layer1.0.conv1 ... layer3.N.bn2, linear: the usual port to CIFAR
  *   resnet18-50   torchvision's: conv1, bn1, layer1.0.conv1, ... layer2.0.downsample.0, ... fc
  *   plain18, 34   as resnet18 and 34, without downsample */

@@ -16,7 +16,7 @@ typedef struct tg_outline {
   tg_fold *folds;  /* [fold_count] how batch statistics become running ones */
   size_t fold_count;
   tg_layout layout;                 /* of the parameters */
-  uint32_t train_count, test_count; /* samples, limits applied */
+  uint32_t train_count, test_count; /* samples to train and to evaluate on, limits applied */
   tg_model_options model;
   char model_name[64];
 } tg_outline;
@@ -28,6 +28,9 @@ void tg_outline_destroy(tg_outline *outline);
 /* tg_outline_initial - w [n] and b [k] before training, by the configuration's scheme and seed. */
 TG_CHECKED tg_status tg_outline_initial(const tg_outline *outline, const tg_config *config,
                                         float *w, float *b);
+
+/* tg_net_eval_split - what a run evaluates on: the test set, or what data.validation holds out. */
+tg_split tg_net_eval_split(const tg_config *config);
 
 /* tg_net_device_options - what the configuration says of a device. */
 tg_device_options tg_net_device_options(const tg_config *config, int index);

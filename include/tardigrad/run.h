@@ -81,6 +81,7 @@ typedef struct tg_recorder tg_recorder;
 
 typedef struct tg_recorder_options {
   tg_metrics *metrics;
+  const char *split; /* evaluated on */
   uint32_t workers;
   uint64_t every; /* updates per train line */
   double epochs;  /* of the run, for the progress line */

@@ -6,13 +6,13 @@
 #include "tardigrad/run.h"
 
 static tg_status split_of(const char *name, tg_split *out) {
-  if (!name || strcmp(name, "test") == 0)
-    *out = TG_TEST;
-  else if (strcmp(name, "train") == 0)
-    *out = TG_TRAIN;
-  else
-    TG_FAIL(TG_EUSAGE, "eval --split %s: train or test", name);
-  return TG_OK;
+  *out = TG_TEST;
+  if (!name) return TG_OK;
+  for (int split = TG_TRAIN; split <= TG_VALIDATION; split++) {
+    *out = (tg_split)split;
+    if (strcmp(name, tg_split_name(*out)) == 0) return TG_OK;
+  }
+  TG_FAIL(TG_EUSAGE, "eval --split %s: train, test or validation", name);
 }
 
 static tg_status run(const tg_args *args) {
@@ -31,7 +31,7 @@ static tg_status run(const tg_args *args) {
   }
   tg_config_free(source.config);
   if (status != TG_OK) return status;
-  const char *name = split == TG_TRAIN ? "train" : "test";
+  const char *name = tg_split_name(split);
   if (args->json)
     printf("{\"split\": \"%s\", \"loss\": %.9g, \"error\": %.9g, \"samples\": %u}\n", name, e.loss,
            e.error, e.samples);
@@ -42,7 +42,7 @@ static tg_status run(const tg_args *args) {
 
 const tg_command tg_command_eval = {
     .name = "eval",
-    .usage = "eval RUN|CHECKPOINT [key=value ...] [--split test|train] [--json]",
+    .usage = "eval RUN|CHECKPOINT [key=value ...] [--split test|train|validation] [--json]",
     .help = "loss and error of saved weights on a split",
     .details =
         "RUN is a run's folder (its newest whole checkpoint is taken), CHECKPOINT one of its\n"

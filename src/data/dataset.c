@@ -28,6 +28,11 @@ tg_status tg_dataset_find(const char *name, const tg_dataset_source **out) {
   TG_FAIL(TG_ECONFIG, "data.name: there is no data set '%s'; see tardigrad list datasets", name);
 }
 
+const char *tg_split_name(tg_split split) {
+  static const char *const name[] = {"train", "test", "validation"};
+  return name[split];
+}
+
 /* ---- where the files are ---- */
 
 typedef struct search {
@@ -85,7 +90,26 @@ static tg_status find_folder(const tg_data_options *options, search *s) {
 
 /* ---- opening ---- */
 
+/* The last samples of the training set are the validation split, and no longer its own. */
+static tg_status hold_out(const tg_data_options *options, tg_split split, tg_dataset *d,
+                          uint8_t *pixels, int32_t *labels) {
+  uint32_t held = options->validation, left = d->count - held;
+  if (split == TG_TEST || (split == TG_TRAIN && held == 0)) return TG_OK;
+  if (held >= d->count)
+    TG_FAIL(TG_ECONFIG,
+            "data.validation: %" PRIu32 " leaves nothing of the %" PRIu32 " training samples of %s",
+            held, d->count, d->name);
+  d->count = left;
+  if (split == TG_TRAIN) return TG_OK;
+  size_t image = (size_t)(d->channels * d->height * d->width);
+  memmove(pixels, pixels + left * image, held * image);
+  memmove(labels, labels + left, held * sizeof *labels);
+  d->count = held;
+  return TG_OK;
+}
+
 static tg_status apply_limit(const tg_data_options *options, tg_split split, tg_dataset *d) {
+  if (split == TG_VALIDATION) return TG_OK;
   uint32_t limit = split == TG_TRAIN ? options->train_limit : options->test_limit;
   const char *key = split == TG_TRAIN ? "train_limit" : "test_limit";
   if (limit > d->count)
@@ -114,11 +138,16 @@ static tg_status load(const tg_dataset_source *source, const tg_data_options *op
                       const char *folder, tg_split split, tg_dataset *d) {
   uint8_t *pixels = NULL;
   int32_t *labels = NULL;
-  tg_status status = source->load(source, options, folder, split, &d->count, &pixels, &labels);
+  bool of_test = split == TG_TEST;
+  tg_data_options whole = *options;
+  if (!of_test && options->validation > 0) whole.train_limit = 0;
+  tg_status status = source->load(source, &whole, folder, of_test ? TG_TEST : TG_TRAIN, &d->count,
+                                  &pixels, &labels);
   d->pixels = pixels;
   d->labels = labels;
   TG_TRY(status);
   if (split == TG_TRAIN && source->present) warn_if_other(source, d, folder);
+  TG_TRY(hold_out(options, split, d, pixels, labels));
   TG_TRY(apply_limit(options, split, d));
   size_t image = (size_t)(d->channels * d->height * d->width);
   /* A limit gives memory back; should that fail, what is there still serves. */
@@ -133,6 +162,9 @@ tg_status tg_dataset_open(const tg_data_options *options, tg_split split, tg_dat
   search s = {.folder = ""};
   *out = NULL;
   TG_TRY(tg_dataset_find(options->name, &s.source));
+  if (split == TG_VALIDATION && options->validation == 0)
+    TG_FAIL(TG_ECONFIG, "data.validation is 0: no samples of %s are held out to validate on",
+            s.source->name);
   if (s.source->present) TG_TRY(find_folder(options, &s));
   tg_dataset *d = calloc(1, sizeof *d);
   if (!d) TG_FAIL(TG_ERUNTIME, "no memory for data set %s", s.source->name);

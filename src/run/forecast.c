@@ -126,7 +126,7 @@ static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *
                             .batch = (uint32_t)c->train_batch,
                             .train = true,
                             .evaluate = true,
-                            .split = TG_TEST};
+                            .split = tg_net_eval_split(c)};
   tg_net_memory net;
   TG_TRY(tg_net_estimate(c, &options, &net));
   uint64_t vector = o->graph->n * sizeof(float);

@@ -10,7 +10,12 @@ tg_data_options tg_net_data_options(const tg_config *c) {
                            .path = c->data_path,
                            .train_limit = (uint32_t)c->data_train_limit,
                            .test_limit = (uint32_t)c->data_test_limit,
+                           .validation = (uint32_t)c->data_validation,
                            .seed = (uint64_t)c->run_seed};
+}
+
+tg_split tg_net_eval_split(const tg_config *c) {
+  return c->data_validation > 0 ? TG_VALIDATION : TG_TEST;
 }
 
 static tg_stem stem_of(const char *name) {
@@ -66,8 +71,12 @@ static tg_status collect_parts(const tg_graph *g, tg_layout *out) {
 
 tg_status tg_net_count_samples(const tg_config *c, const tg_dataset_source *source, tg_split split,
                                uint32_t *out) {
-  uint32_t known = split == TG_TRAIN ? source->train_count : source->test_count;
+  uint32_t held = (uint32_t)c->data_validation;
+  uint32_t known = split == TG_TEST ? source->test_count : source->train_count;
   uint32_t limit = (uint32_t)(split == TG_TRAIN ? c->data_train_limit : c->data_test_limit);
+  if (split == TG_TRAIN) known = known > held ? known - held : 0;
+  if (split == TG_VALIDATION) known = known > held ? held : 0;
+  if (split == TG_VALIDATION) limit = held;
   if (known > 0 && limit <= known) {
     *out = limit > 0 ? limit : known;
     return TG_OK;
@@ -100,7 +109,7 @@ tg_status tg_outline_create(const tg_config *c, uint32_t batch, tg_outline **out
   TG_DO(collect_folds(o->graph, &o->folds, &o->fold_count));
   TG_DO(collect_parts(o->graph, &o->layout));
   TG_DO(tg_net_count_samples(c, source, TG_TRAIN, &o->train_count));
-  TG_DO(tg_net_count_samples(c, source, TG_TEST, &o->test_count));
+  TG_DO(tg_net_count_samples(c, source, tg_net_eval_split(c), &o->test_count));
   *out = o;
   return TG_OK;
 done:

@@ -203,13 +203,13 @@ tg_status tg_recorder_evaluated(tg_recorder *r, uint64_t update, double epoch, d
     r->real[LAST_ERROR] = error;
   }
   tg_metrics_begin(m, "eval", tg_recorder_wall_s(r), update, epoch);
-  tg_metrics_text(m, "split", "test");
+  tg_metrics_text(m, "split", r->options.split);
   tg_metrics_real(m, "loss", loss);
   tg_metrics_real(m, "error", error);
   tg_metrics_count(m, "samples", samples);
   if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
-  tg_info("epoch %.2f: update %llu, test loss %.4f, test error %.2f %%", epoch,
-          (unsigned long long)update, loss, error);
+  tg_info("epoch %.2f: update %llu, %s loss %.4f, %s error %.2f %%", epoch,
+          (unsigned long long)update, r->options.split, loss, r->options.split, error);
   return tg_metrics_end(m);
 }
 

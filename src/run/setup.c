@@ -340,7 +340,7 @@ tg_net_options tg_setup_net(const tg_setup *s) {
                           .batch = s->batch,
                           .train = true,
                           .evaluate = true,
-                          .split = TG_TEST,
+                          .split = tg_net_eval_split(s->config),
                           .piece = (size_t)s->config->run_piece_bytes / sizeof(float),
                           .device_vectors = tg_setup_shares_device(s)};
 }

@@ -110,6 +110,7 @@ static tg_status open_records(tg_job *job) {
   uint64_t keep = job->resumed ? from->metrics_bytes : UINT64_MAX;
   TG_TRY(tg_metrics_open(job->folder.run, keep, c->metrics_tensorboard, &job->metrics));
   tg_recorder_options options = {.metrics = job->metrics,
+                                 .split = tg_split_name(tg_net_eval_split(c)),
                                  .workers = s->workers,
                                  .every = (uint64_t)c->metrics_every,
                                  .epochs = c->train_epochs};
@@ -282,8 +283,9 @@ static tg_status finish(tg_job *job, double began) {
   TG_TRY(tg_recorder_end(job->recorder, now.update,
                          (double)now.samples / job->setup.outline->train_count, hash, busy));
   tg_evaluation last = tg_recorder_last(job->recorder);
-  tg_info("done: %llu updates in %.1f s, test error %.2f %%, weights %s",
-          (unsigned long long)now.update, tg_recorder_wall_s(job->recorder), last.error, hash);
+  tg_info("done: %llu updates in %.1f s, %s error %.2f %%, weights %s",
+          (unsigned long long)now.update, tg_recorder_wall_s(job->recorder),
+          tg_split_name(tg_net_eval_split(job->config)), last.error, hash);
   const char *const runs[] = {job->folder.run};
   char path[840];
   snprintf(path, sizeof path, "%s/report.html", job->folder.run);

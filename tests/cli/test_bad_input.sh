@@ -30,7 +30,7 @@ row 2 "no option '--frobnicate'" train ok.yaml --frobnicate
 row 2 'a value is missing' export runs/ok -o
 row 2 'usage: tardigrad export' export runs/ok
 row 2 'did you mean models' list model
-row 2 'train or test' eval runs/ok --split both
+row 2 'train, test or validation' eval runs/ok --split both
 row 2 'usage: tardigrad replay' replay
 row 2 'usage: tardigrad replay' replay a b
 
@@ -56,6 +56,8 @@ yaml 'model:\n  hidden: [8, 0]\n';     row 78 'bad.yaml:2.*model.hidden' train b
 row 78 'train.bacth.*train.batch' train ok.yaml train.bacth=3
 row 78 'train.batch' train ok.yaml train.batch=
 row 78 'train.batch' train ok.yaml train.batch=99999999999999999999
+row 78 'data.validation: 10000 leaves nothing of the 10000' train ok.yaml data.validation=10000
+row 78 'data.train_limit: 9001 is beyond the 9000' train ok.yaml data.train_limit=9001 data.validation=1000
 row 78 'run.name' train ok.yaml run.name=a/b
 row 78 'run.name' train ok.yaml run.name=
 row 78 "mpl" train ok.yaml model.name=mpl
@@ -99,6 +101,7 @@ row 65 'garbage.bin' train ok.yaml sync.rule=asgd transport.name=sim sim.order=t
 
 # A run with damage.
 "$TARDIGRAD" -q train ok.yaml sync.rule=asgd transport.name=sim sim.workers=2 || fail "the good run failed"
+row 78 'data.validation is 0' eval runs/ok --split validation
 last=$(find runs/ok/checkpoints -mindepth 1 -maxdepth 1 -printf '%f\n' | grep -E '^[0-9]+$' | sort -n | tail -n 1)
 cp -r runs/ok runs/damaged
 printf 'x' | dd of="runs/damaged/checkpoints/$last/weights.safetensors" bs=1 seek=2000 conv=notrunc 2>/dev/null

@@ -272,6 +272,45 @@ START_TEST(synthetic_is_a_function_of_the_seed) {
 }
 END_TEST
 
+/* What is held out is the end of the training set, whatever else is left out of it. */
+START_TEST(validation_is_held_out) {
+  tg_data_options options = {.name = "synthetic", .path = "", .seed = 3};
+  tg_dataset *all, *train, *held, *test;
+  ck_assert_int_eq(tg_dataset_open(&options, TG_TRAIN, &all), TG_OK);
+  ck_assert_int_eq(tg_dataset_open(&options, TG_VALIDATION, &held), TG_ECONFIG);
+  ck_assert_str_eq(tg_status_message(),
+                   "data.validation is 0: no samples of synthetic are held out to validate on");
+  options.validation = 1001;
+  for (uint32_t limit = 0; limit <= 8999; limit += 8999) {
+    options.train_limit = limit;
+    ck_assert_int_eq(tg_dataset_open(&options, TG_TRAIN, &train), TG_OK);
+    ck_assert_int_eq(tg_dataset_open(&options, TG_VALIDATION, &held), TG_OK);
+    ck_assert_int_eq(tg_dataset_open(&options, TG_TEST, &test), TG_OK);
+    ck_assert_uint_eq(train->count, 8999);
+    ck_assert_uint_eq(held->count, 1001);
+    ck_assert_uint_eq(held->bytes, 1001u * (3072 + 4));
+    ck_assert_uint_eq(test->count, 2000);
+    ck_assert_int_eq(memcmp(train->pixels, all->pixels, (size_t)8999 * 3072), 0);
+    ck_assert_int_eq(memcmp(held->pixels, all->pixels + (size_t)8999 * 3072, 1001u * 3072), 0);
+    ck_assert_int_eq(memcmp(held->labels, all->labels + 8999, 1001u * 4), 0);
+    tg_dataset_close(train);
+    tg_dataset_close(held);
+    tg_dataset_close(test);
+  }
+  options.train_limit = 9000;
+  ck_assert_int_eq(tg_dataset_open(&options, TG_TRAIN, &train), TG_ECONFIG);
+  ck_assert_str_eq(tg_status_message(),
+                   "data.train_limit: 9000 is beyond the 8999 samples of synthetic");
+  for (int split = TG_TRAIN; split <= TG_VALIDATION; split += TG_VALIDATION) {
+    options.validation = 10000;
+    ck_assert_int_eq(tg_dataset_open(&options, (tg_split)split, &train), TG_ECONFIG);
+    ck_assert_str_eq(tg_status_message(), "data.validation: 10000 leaves nothing of the 10000 "
+                                          "training samples of synthetic");
+  }
+  tg_dataset_close(all);
+}
+END_TEST
+
 static void mean_and_deviation(const tg_dataset *d, int channel, double *mean, double *deviation) {
   double sum = 0, square = 0, n = d->count * 1024.0;
   for (uint32_t i = 0; i < d->count; i++)
@@ -381,6 +420,7 @@ int main(void) {
   tcase_add_test(all, limits_of_files);
   tcase_add_test(all, files_of_another_set);
   tcase_add_test(all, synthetic_is_a_function_of_the_seed);
+  tcase_add_test(all, validation_is_held_out);
   tcase_add_test(all, synthetic_can_be_learnt);
   tcase_add_test(all, plain_batches);
   suite_add_tcase(suite, all);

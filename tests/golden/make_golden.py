@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes mlp.json and resnet20.json: PyTorch's numbers for one SGD step and for evaluation.
+"""Writes mlp.json, cnn.json and resnet20.json: PyTorch's numbers for one SGD step and for evaluation.
 
     python3 tests/golden/make_golden.py      (needs torch and numpy)
 
@@ -24,6 +24,11 @@ CASES = {
     "mlp": dict(
         channels=1, size=28, classes=10, hidden=(64, 32), batch=8, margin=1e-5,
         full=("fc1.bias", "fc2.weight", "fc2.bias", "fc3.weight", "fc3.bias"),
+    ),
+    "cnn": dict(
+        channels=1, size=28, classes=10, hidden=(), batch=8, margin=1e-6,
+        full=("conv1.weight", "conv1.bias", "conv2.bias", "conv3.bias", "fc1.bias", "fc2.weight",
+              "fc2.bias"),
     ),
     "resnet20": dict(
         channels=3, size=32, classes=10, hidden=(), batch=8, margin=4e-6,

@@ -12,6 +12,8 @@ import networks
 
 MODELS = [  # name, channels, size, classes, hidden
     ("mlp", 1, 28, 10, (256, 128)),
+    ("cnn", 1, 28, 10, ()),
+    ("cnn", 3, 32, 100, ()),
     ("resnet20", 3, 32, 10, ()),
     ("resnet32", 3, 32, 10, ()),
     ("resnet44", 3, 32, 10, ()),

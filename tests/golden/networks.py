@@ -26,6 +26,23 @@ class Mlp(nn.Module):
         return getattr(self, f"fc{self.layers}")(x)
 
 
+class Cnn(nn.Module):
+    """Three 3x3 convolutions, each followed by ReLU and pooling, and two dense layers."""
+
+    def __init__(self, channels, size, classes):
+        super().__init__()
+        widths = (channels, 16, 32, 64)
+        for i, (a, b) in enumerate(zip(widths, widths[1:]), 1):
+            setattr(self, f"conv{i}", nn.Conv2d(a, b, 3, padding=1))
+        self.fc1, self.fc2 = nn.Linear(64 * (size // 8) ** 2, 128), nn.Linear(128, classes)
+        self.relu, self.pool = nn.ReLU(), nn.MaxPool2d(2)
+
+    def forward(self, x):
+        for conv in (self.conv1, self.conv2, self.conv3):
+            x = self.pool(self.relu(conv(x)))
+        return self.fc2(self.relu(self.fc1(x.flatten(1))))
+
+
 class CifarBlock(nn.Module):
     """Option A of He et al. 2016, section 4.2: the shortcut has no parameters."""
 
@@ -154,6 +171,8 @@ def build(name, channels=3, size=32, classes=10, hidden=()):
     """The module of that name in src/models/models.def."""
     if name == "mlp":
         return Mlp(channels * size * size, hidden, classes)
+    if name == "cnn":
+        return Cnn(channels, size, classes)
     depth = int(name.lstrip("abcdefghijklmnopqrstuvwxyz"))
     blocks = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}.get(depth)
     if blocks is None:

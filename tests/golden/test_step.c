@@ -1,4 +1,4 @@
-/* One training step and one evaluation of mlp and resnet20 against PyTorch in float64
+/* One training step and one evaluation of mlp, cnn and resnet20 against PyTorch in float64
  * (make_golden.py), on every backend that is here, in every precision it has. */
 #include <check.h>
 #include <dnnl.h>
@@ -351,9 +351,21 @@ START_TEST(mlp_bf16) {
 }
 END_TEST
 
+START_TEST(cnn) {
+  on_every_backend("cnn", train, &float32);
+  on_every_backend("cnn", evaluate, &float32);
+}
+END_TEST
+
 START_TEST(resnet20) {
   on_every_backend("resnet20", train, &float32);
   on_every_backend("resnet20", evaluate, &float32);
+}
+END_TEST
+
+START_TEST(cnn_bf16) {
+  on_every_backend("cnn", train, &bfloat16);
+  on_every_backend("cnn", evaluate, &bfloat16);
 }
 END_TEST
 
@@ -367,8 +379,10 @@ int main(void) {
   Suite *suite = suite_create("golden step");
   TCase *cases = tcase_create("golden step");
   tcase_add_test(cases, mlp);
+  tcase_add_test(cases, cnn);
   tcase_add_test(cases, resnet20);
   if (has_bf16()) tcase_add_test(cases, mlp_bf16);
+  if (has_bf16()) tcase_add_test(cases, cnn_bf16);
   if (has_bf16()) tcase_add_test(cases, resnet20_bf16);
   tcase_set_timeout(cases, 120); /* valgrind */
   suite_add_tcase(suite, cases);

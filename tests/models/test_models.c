@@ -65,7 +65,7 @@ START_TEST(names_are_pytorchs) {
     }
   }
   ck_assert_int_eq(param + stat, g->param_count + g->stat_count);
-  ck_assert_int_ge(models, 13);
+  ck_assert_int_ge(models, 15);
   tg_graph_destroy(g);
   fclose(f);
 }
@@ -83,7 +83,8 @@ START_TEST(counts) {
     const char *name;
     int size, classes;
     size_t n;
-  } known[] = {{"resnet20", 32, 10, 269722},
+  } known[] = {{"cnn", 32, 10, 156074},
+               {"resnet20", 32, 10, 269722},
                {"resnet18", 224, 1000, 11689512},
                {"resnet34", 224, 1000, 21797672},
                {"resnet50", 224, 1000, 25557032}};
@@ -121,6 +122,7 @@ START_TEST(shapes) {
                                                                  .hidden_count = 1});
       int64_t features =
           tg_models[m]->depth == 0                      ? 31
+          : strcmp(tg_models[m]->name, "cnn") == 0      ? 128
           : strcmp(tg_models[m]->name, "resnet50") == 0 ? 2048
           : (tg_models[m]->depth - 2) % 6 == 0 && strncmp(tg_models[m]->name, "resnet", 6) == 0
               ? 64
@@ -128,6 +130,23 @@ START_TEST(shapes) {
       ends(g, 3, features, 7);
       tg_graph_destroy(g);
     }
+  }
+}
+END_TEST
+
+/* cnn halves the image three times, and an image of one pixel not at all. */
+START_TEST(cnn_images) {
+  const struct {
+    int size;
+    size_t flat;
+  } known[] = {{28, 64 * 3 * 3}, {32, 64 * 4 * 4}, {3, 64}, {1, 64}};
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+    int size = known[i].size;
+    tg_graph *g = build("cnn", (tg_model_options){1, size, size, 10, 2, NULL, 0, 0});
+    ck_assert_uint_eq(g->n, 9 * 16 + 16 + 144 * 32 + 32 + 288 * 64 + 64 +
+                                (known[i].flat + 1) * 128 + 129 * 10);
+    ck_assert_uint_eq(g->k, 0);
+    tg_graph_destroy(g);
   }
 }
 END_TEST
@@ -210,6 +229,7 @@ int main(void) {
   tcase_add_test(cases, names_are_pytorchs);
   tcase_add_test(cases, counts);
   tcase_add_test(cases, shapes);
+  tcase_add_test(cases, cnn_images);
   tcase_add_test(cases, stems);
   tcase_add_test(cases, mlp_widths);
   tcase_add_test(cases, bad_options);
