@@ -37,8 +37,19 @@ static void script_ticks(FILE *out, char which, const tg_axis *axis) {
   }
   fprintf(out, ") offset 0,%s textcolor rgb \"#%02xfe00\"\n", which == 'x' ? "0.35" : "0",
           TG_INK_TICK_TEXT);
-  fprintf(out, "set %clabel \"%s\" offset 0,%s textcolor rgb \"#%02xfe00\"\n", which, axis->label,
-          which == 'x' ? "0.9" : "0", TG_INK_LABEL);
+}
+
+/* Where we want them: gnuplot would move the label of y out of the drawing for wide numbers. */
+static void script_labels(FILE *out, const tg_chart *c, double left) {
+  double high = tg_chart_height(c);
+  fprintf(out, "set label \"%s\" at screen %.6f,%.6f center textcolor rgb \"#%02xfe00\"\n",
+          c->x.label, (left + TG_CHART_WIDTH - TG_CHART_RIGHT) / 2 / TG_CHART_WIDTH, 10 / high,
+          TG_INK_LABEL);
+  if (c->drawing == TG_DRAW_BARS) return;
+  fprintf(out,
+          "set label \"%s\" at screen %.6f,%.6f center rotate by 90 textcolor rgb \"#%02xfe00\"\n",
+          c->y.label, 8.0 / TG_CHART_WIDTH, (high - TG_CHART_TOP + TG_CHART_BOTTOM) / 2 / high,
+          TG_INK_LABEL);
 }
 
 static void script_frame(FILE *out, const tg_chart *c) {
@@ -57,6 +68,7 @@ static void script_frame(FILE *out, const tg_chart *c) {
           left / TG_CHART_WIDTH, 1 - (double)TG_CHART_RIGHT / TG_CHART_WIDTH,
           1 - TG_CHART_TOP / high, TG_CHART_BOTTOM / high);
   script_ticks(out, 'x', &c->x);
+  script_labels(out, c, left);
   if (bars) {
     fprintf(out, "unset ytics\nset yrange [%zu:0]\n", c->count ? c->series[0].count : 1);
     return;
