@@ -99,7 +99,7 @@ static tg_status write_page(FILE *out, const tg_report_set *s) {
     overview(out, s);
   fputs("</header>\n", out);
   tg_report_verdict(out, s);
-  tg_report_notes(out, s);
+  TG_TRY(tg_report_notes(out, s));
   if (s->runs > 1) tg_report_compare(out, s);
   TG_TRY(tg_report_figures(out, s));
   fputs("<h2>Every number</h2>\n", out);

@@ -9,19 +9,34 @@
 
 /* ---- values ---- */
 
-#define VALUE(name, expression)                                                                    \
-  static double name(const tg_report_set *s, const tg_report_run *r) {                             \
-    (void)s;                                                                                       \
-    return expression;                                                                             \
-  }
-VALUE(equal_epoch, r->equal_epoch_error)
-VALUE(equal_time, r->equal_time_error)
-VALUE(late_mean, r->staleness_mean)
-VALUE(busy, 100 * r->server_busy)
-VALUE(bytes, r->bytes_per_sample)
-VALUE(nonfinite, r->nonfinite)
-VALUE(dropped, r->dropped)
-VALUE(job_time, r->simulated ? r->end.sim_s : r->end.wall_s)
+static double equal_epoch(const tg_report_set *s, const tg_report_run *r) {
+  (void)s;
+  return r->equal_epoch_error;
+}
+static double equal_time(const tg_report_set *s, const tg_report_run *r) {
+  (void)s;
+  return r->equal_time_error;
+}
+static double late_mean(const tg_report_set *s, const tg_report_run *r) {
+  (void)s;
+  return r->staleness_mean;
+}
+static double busy(const tg_report_set *s, const tg_report_run *r) {
+  (void)s;
+  return 100 * r->server_busy;
+}
+static double bytes(const tg_report_set *s, const tg_report_run *r) {
+  (void)s;
+  return r->bytes_per_sample;
+}
+static double nonfinite(const tg_report_set *s, const tg_report_run *r) {
+  (void)s;
+  return r->nonfinite;
+}
+static double job_time(const tg_report_set *s, const tg_report_run *r) {
+  (void)s;
+  return r->simulated ? r->end.sim_s : r->end.wall_s;
+}
 
 static void put_percent(FILE *out, double v) {
   tg_html_real(out, "%.2f", v);
@@ -62,8 +77,7 @@ static const column columns[] = {
     {"r", "|correction| / |gradient|", tg_value_ratio, put_small, false},
     {"Server busy", "%", busy, put_short, false},
     {"Bytes per sample", NULL, bytes, tg_html_bytes, false},
-    {"Not finite", "gradients", nonfinite, tg_html_count, false},
-    {"Dropped", "gradients", dropped, tg_html_count, false},
+    {"Lost gradients", "not finite; dropped by the rule", nonfinite, tg_html_count, false},
 };
 enum { COLUMNS = sizeof columns / sizeof *columns };
 
@@ -95,6 +109,14 @@ static void put_tail(FILE *out, const tg_report_group *g) {
   fprintf(out, "%s%.0f</small>", most >= TG_STALENESS_BINS - 1 ? "\xE2\x89\xA5 " : "", most);
 }
 
+static void put_dropped(FILE *out, const tg_report_group *g) {
+  double dropped = 0;
+  for (size_t i = 0; i < g->count; i++)
+    dropped += isfinite(g->run[i]->dropped) ? g->run[i]->dropped / (double)g->count : 0;
+  fputs("; ", out);
+  tg_html_count(out, dropped);
+}
+
 static void write_cell(FILE *out, const tg_report_set *s, const column *c,
                        const tg_report_group *g) {
   tg_spread x = tg_report_spread(s, g, c->of);
@@ -106,6 +128,8 @@ static void write_cell(FILE *out, const tg_report_set *s, const column *c,
     c->put(out, x.mean);
   if (c->of == late_mean) {
     put_tail(out, g);
+  } else if (c->of == nonfinite) {
+    put_dropped(out, g);
   } else if (x.n > 1 && x.most > x.least) {
     fputs(" <small>", out);
     c->put(out, x.least);
@@ -117,6 +141,12 @@ static void write_cell(FILE *out, const tg_report_set *s, const column *c,
   fputs("</td>", out);
 }
 
+static bool is_mixed(const tg_report_set *s) {
+  for (size_t i = 1; i < s->runs; i++)
+    if (s->run[i].simulated != s->run[0].simulated) return true;
+  return false;
+}
+
 static void write_row(FILE *out, const tg_report_set *s, const tg_report_group *g) {
   size_t open = 0;
   for (size_t i = 0; i < g->count; i++) open += !g->run[i]->ended;
@@ -124,6 +154,8 @@ static void write_row(FILE *out, const tg_report_set *s, const tg_report_group *
   tg_chart_key(out, g->look);
   tg_html_text(out, g->line);
   fprintf(out, " <small>%zu seed%s</small>", g->count, g->count == 1 ? "" : "s");
+  if (is_mixed(s))
+    fputs(g->run[0]->simulated ? " <small>virtual time</small>" : " <small>wall time</small>", out);
   if (open == g->count)
     fputs(" <em>unfinished</em>", out);
   else if (open)

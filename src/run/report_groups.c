@@ -52,6 +52,7 @@ static bool same_task(const tg_report_run *a, const tg_report_run *b) {
 /* What tells groups apart. */
 typedef struct contrast {
   bool workers, model, data;
+  bool *told; /* [groups][settings] */
 } contrast;
 
 static bool has_own_word(const char *name) {
@@ -64,7 +65,7 @@ static bool same_workers(const tg_report_run *a, const tg_report_run *b) {
 }
 
 static contrast contrast_of(const tg_report_set *s) {
-  contrast c = {false, false, false};
+  contrast c = {.told = NULL};
   const tg_report_run *a = first_of(&s->group[0]);
   for (size_t i = 1; i < s->groups; i++) {
     const tg_report_run *b = first_of(&s->group[i]);
@@ -75,18 +76,37 @@ static contrast contrast_of(const tg_report_set *s) {
   return c;
 }
 
-/* A setting is named where it tells a group from another of its rule and number of workers. */
-static bool tells_apart(const tg_report_set *s, const tg_report_group *g, size_t setting) {
-  const tg_report_run *r = first_of(g);
-  if (has_own_word(tg_report_setting_name(setting))) return false;
-  for (size_t i = 0; i < s->groups; i++) {
-    const tg_report_run *o = first_of(&s->group[i]);
-    if (same_workers(r, o) && same(r->config->sync_rule, o->config->sync_rule) &&
-        (tg_report_matters(r, setting) || tg_report_matters(o, setting)) &&
-        !same(r->setting[setting], o->setting[setting]))
-      return true;
+static bool same_rule(const tg_report_run *a, const tg_report_run *b) {
+  return same(a->config->sync_rule, b->config->sync_rule);
+}
+
+/* Settings that differ between two groups of one rule and number of workers, noted in both. */
+static void note_differences(const tg_report_set *s, size_t i, size_t k, bool *told) {
+  const tg_report_run *a = first_of(&s->group[i]), *b = first_of(&s->group[k]);
+  size_t settings = tg_report_setting_count();
+  if (!same_workers(a, b) || !same_rule(a, b)) return;
+  for (size_t o = 0; o < settings; o++) {
+    bool matters = tg_report_matters(a, o) || tg_report_matters(b, o);
+    if (!matters || has_own_word(tg_report_setting_name(o)) || same(a->setting[o], b->setting[o]))
+      continue;
+    told[i * settings + o] = told[k * settings + o] = true;
   }
-  return false;
+}
+
+/* A rule's groups are named alike, whatever their number of workers: told[groups][settings]. */
+static tg_status choose_settings(const tg_report_set *s, bool **out) {
+  size_t settings = tg_report_setting_count();
+  bool *told = calloc(s->groups * settings + 1, sizeof *told);
+  if (!told) TG_FAIL(TG_ERUNTIME, "no memory for the names of %zu groups", s->groups);
+  for (size_t i = 0; i < s->groups; i++)
+    for (size_t k = 0; k < i; k++) note_differences(s, i, k, told);
+  for (size_t i = 0; i < s->groups; i++)
+    for (size_t k = 0; k < s->groups; k++)
+      for (size_t o = 0; same_rule(first_of(&s->group[i]), first_of(&s->group[k])) && o < settings;
+           o++)
+        told[i * settings + o] |= told[k * settings + o];
+  *out = told;
+  return TG_OK;
 }
 
 static void put_workers(FILE *out, double workers) {
@@ -107,6 +127,7 @@ static void put_setting(FILE *out, size_t i, const char *value) {
 static tg_status make_name(const tg_report_set *s, const contrast *c, const tg_report_group *g,
                            bool workers, bool task, char **name) {
   const tg_report_run *r = first_of(g);
+  const bool *told = c->told + (size_t)(g - s->group) * tg_report_setting_count();
   FILE *out;
   TG_TRY(tg_words_open(name, &out));
   fputs(r->config->sync_rule, out);
@@ -115,7 +136,7 @@ static tg_status make_name(const tg_report_set *s, const contrast *c, const tg_r
   for (size_t i = 0; i < tg_report_setting_count(); i++) {
     const char *key = tg_report_setting_name(i);
     bool of_task = strncmp(key, "data.", 5) == 0 || strncmp(key, "model.", 6) == 0;
-    if ((task || !of_task) && tells_apart(s, g, i)) put_setting(out, i, r->setting[i]);
+    if (told[i] && (task || !of_task)) put_setting(out, i, r->setting[i]);
   }
   if (task && c->model) fprintf(out, ", %s", r->config->model_name);
   if (task && c->data) fprintf(out, ", %s", r->config->data_name);
@@ -247,10 +268,12 @@ tg_status tg_report_gather(tg_report_set *s) {
   bool split = c.workers && s->groups > FEW_GROUPS;
   sort_groups(s, split);
   TG_TRY(make_panels(s, split));
-  TG_TRY(name_groups(s, &c, split));
+  TG_TRY(choose_settings(s, &c.told));
+  tg_status status = name_groups(s, &c, split);
+  free(c.told);
   for (size_t i = 0; i < s->panels; i++) equalise(s, &s->panel[i]);
   choose_drawn(s);
-  return TG_OK;
+  return status;
 }
 
 void tg_report_scatter(tg_report_set *s) {

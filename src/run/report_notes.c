@@ -1,5 +1,6 @@
 /* report_notes.c - what a reader must know before believing a number. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "run/report_parts.h"
@@ -172,10 +173,17 @@ static void note_comparison(FILE *out, const tg_report_run *runs, size_t count) 
     fputs("<li>These runs are not of one host and device: their times do not compare.</li>\n", out);
 }
 
-void tg_report_notes(FILE *out, const tg_report_set *s) {
-  fputs("<section class=\"notes\"><h2>Before you compare</h2>\n<ul>\n", out);
+tg_status tg_report_notes(FILE *page, const tg_report_set *s) {
+  char *items = NULL;
+  FILE *out;
+  TG_TRY(tg_words_open(&items, &out));
   for (size_t i = 0; i < NOTES; i++) write_note(out, &notes[i], s);
   note_seeds(out, s);
   if (s->runs > 1) note_comparison(out, s->run, s->runs);
-  fputs("</ul></section>\n", out);
+  tg_status status = tg_words_close(out);
+  if (status == TG_OK && *items)
+    fprintf(page, "<section class=\"notes\"><h2>Before you compare</h2>\n<ul>\n%s</ul></section>\n",
+            items);
+  free(items);
+  return status;
 }

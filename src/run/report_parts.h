@@ -173,7 +173,7 @@ TG_CHECKED tg_status tg_words_close(FILE *out);
 void tg_report_style(FILE *out);
 /* tg_report_verdict - in words: which differences there are, and which of them are chance. */
 void tg_report_verdict(FILE *out, const tg_report_set *set);
-void tg_report_notes(FILE *out, const tg_report_set *set);
+TG_CHECKED tg_status tg_report_notes(FILE *out, const tg_report_set *set);
 /* tg_report_compare - a row per group: what a comparison begins with, with spread over seeds. */
 void tg_report_compare(FILE *out, const tg_report_set *set);
 /* tg_report_tables - a column per run: everything. tg_report_places - where they ran. */

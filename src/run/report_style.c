@@ -43,7 +43,7 @@ static const char tables[] =
     "thead td{border-bottom:2px solid var(--line)}\n"
     "tbody th{font-weight:400;min-width:150px}td{min-width:96px}"
     ".part th{padding-top:16px;font-weight:600;border-bottom:1px solid var(--line)}"
-    ".part span{position:sticky;left:0}"
+    ".part span{position:sticky;left:0}.num tbody th small{white-space:nowrap}"
     ".num td{text-align:right;white-space:nowrap;min-width:0}"
     ".num thead th{vertical-align:bottom}.num thead "
     "th+th{text-align:right;overflow-wrap:normal;min-width:64px}"
