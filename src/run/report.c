@@ -22,7 +22,7 @@ static void headline(FILE *out, const tg_report_run *r) {
   }
   fputs(" after ", out);
   tg_html_epoch(out, r->last.epoch);
-  fputs(" epochs in ", out);
+  fputs(r->last.epoch == 1 ? " epoch in " : " epochs in ", out);
   tg_html_time(out, r->last.wall_s);
   fputs(": ", out);
   tg_html_text(out, c->model_name);

@@ -28,7 +28,7 @@ static void ink(FILE *out, tg_ink role, size_t look) {
 static void script_ticks(FILE *out, char which, const tg_axis *axis) {
   double tick[TG_MAX_TICKS];
   size_t ticks = tg_axis_ticks(axis, tick);
-  fprintf(out, "set %crange [%.15g:%.15g]\n%sset logscale %c\nset %ctics nomirror out scale 0.5 (",
+  fprintf(out, "set %crange [%.17g:%.17g]\n%sset logscale %c\nset %ctics nomirror out scale 0.5 (",
           which, axis->lo, axis->hi, axis->log ? "" : "un", which, which);
   for (size_t i = 0; i < ticks; i++) {
     char text[TG_TICK_CHARS];
@@ -102,9 +102,9 @@ static void script_block(FILE *out, const tg_chart *c, size_t k, block what) {
     if (!has_point(c, s, i, what == BAND))
       fputs(what == MARKS ? "" : "\n", out);
     else if (what == BAND)
-      fprintf(out, "%.8g %.8g %.8g\n", s->x[i], tamed(&c->y, s->lo[i]), tamed(&c->y, s->hi[i]));
+      fprintf(out, "%.17g %.8g %.8g\n", s->x[i], tamed(&c->y, s->lo[i]), tamed(&c->y, s->hi[i]));
     else
-      fprintf(out, "%.8g %.8g\n", s->x[i], tamed(&c->y, s->y[i]));
+      fprintf(out, "%.17g %.8g\n", s->x[i], tamed(&c->y, s->y[i]));
   }
   fputs("EOD\n", out);
 }
