@@ -1,11 +1,9 @@
 /* What the report makes of several runs: groups and their names, spread, curves of groups, what is
- * equal, what is chance; and figures by gnuplot, or without it. */
+ * equal, what is chance. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "run/report_chart.h"
 #include "run/report_series.h"
@@ -13,61 +11,10 @@
 #include "support/page.h"
 #include "tardigrad/report.h"
 
-/* ---- runs of which all is known ---- */
+#define COUNT(list) (sizeof(list) / sizeof *(list))
 
-typedef struct plan {
-  const char *name, *rule, *more; /* more: sections of the configuration */
-  int workers, seed;
-  bool simulated;
-  double first, last, r; /* errors at epochs 1 and 2 */
-} plan;
-
-static char *make(const plan *p) {
-  char config[512], metrics[2048];
-  snprintf(config, sizeof config,
-           "run: {seed: %d}\ntransport: {name: %s}\nsim: {workers: %d, seed: %d}\n"
-           "sync: {rule: %s}\n%s",
-           p->seed, p->simulated ? "sim" : "mpi", p->workers, p->seed, p->rule,
-           p->more ? p->more : "");
-  snprintf(metrics, sizeof metrics,
-           "{\"kind\": \"start\", \"workers\": %d, \"ranks\": %d, \"train_samples\": 1000}\n"
-           "{\"kind\": \"train\", \"wall_s\": 5, \"sim_s\": 50, \"update\": 5, \"epoch\": 1, "
-           "\"loss\": 1, \"images_per_s\": %d, \"correction_ratio\": %g}\n"
-           "{\"kind\": \"eval\", \"wall_s\": 5, \"sim_s\": 50, \"update\": 5, \"epoch\": 1, "
-           "\"error\": %g}\n"
-           "{\"kind\": \"eval\", \"wall_s\": 10, \"sim_s\": 100, \"update\": 10, \"epoch\": 2, "
-           "\"error\": %g}\n"
-           "{\"kind\": \"worker\", \"worker\": 0, \"pushes\": 10, \"compute_s\": 6, \"wait_s\": 3, "
-           "\"network_s\": 1, \"bytes\": 256000}\n"
-           "{\"kind\": \"end\", \"wall_s\": 10, \"sim_s\": 100, \"update\": 10, \"epoch\": 2, "
-           "\"staleness_histogram\": [1, 9], \"nonfinite\": 0, \"dropped\": 3, "
-           "\"later\": {\"unknown\": []}}\n",
-           p->workers, p->workers + 1, 100 * p->workers, p->r, p->first, p->last);
-  return page_run(p->name, config, metrics);
-}
-
-enum { MOST = 32 };
-
-typedef struct runs {
-  char *path[MOST];
-  int count;
-} runs;
-
-static runs make_all(const plan *plans, size_t count) {
-  runs r = {.count = (int)count};
-  for (size_t i = 0; i < count; i++) r.path[i] = make(&plans[i]);
-  return r;
-}
-
-static char *page_with(const plan *plans, size_t count) {
-  runs r = make_all(plans, count);
-  char *page = page_of((const char *const *)r.path, r.count);
-  for (int i = 0; i < r.count; i++) free(r.path[i]);
-  return page;
-}
-
-static tg_report_set gather(const plan *plans, size_t count) {
-  runs r = make_all(plans, count);
+static tg_report_set gather(const page_plan *plans, size_t count) {
+  page_runs r = page_make_all(plans, count);
   tg_report_set s = {.runs = count, .run = calloc(count, sizeof *s.run), .target = 25};
   ck_ok(tg_report_open((const char *const *)r.path, count, s.run));
   ck_ok(tg_report_gather(&s));
@@ -80,11 +27,9 @@ static void let_go(tg_report_set *s) {
   tg_report_close(s->run, s->runs);
 }
 
-#define COUNT(list) (sizeof(list) / sizeof *(list))
-
 /* ---- groups ---- */
 
-static const plan grid[] = {
+static const page_plan grid[] = {
     {"a1", "asgd", NULL, 2, 1, false, 40, 20, 0},
     {"a2", "asgd", NULL, 2, 2, false, 42, 22, 0},
     {"d1", "dc-asgd-a", NULL, 2, 1, false, 38, 18, 0.2},
@@ -116,11 +61,11 @@ END_TEST
 
 START_TEST(many_groups_are_shown_by_workers) {
   static const int workers[] = {8, 2, 4};
-  plan plans[12];
+  page_plan plans[12];
   char names[12][8];
   for (int i = 0; i < 12; i++) {
     snprintf(names[i], sizeof names[i], "p%d", i);
-    plans[i] = (plan){
+    plans[i] = (page_plan){
         names[i], i % 2 ? "asgd" : "ssgd", NULL, workers[i / 4], i / 2 % 2, false, 40, 20 + i, 0};
   }
   plans[1].more = plans[3].more = plans[5].more = "optimizer: {lr: 0.5}\n";
@@ -141,12 +86,12 @@ START_TEST(many_groups_are_shown_by_workers) {
 END_TEST
 
 START_TEST(of_very_many_the_best_are_drawn) {
-  plan plans[20];
+  page_plan plans[20];
   char names[20][8], more[20][40];
   for (int i = 0; i < 20; i++) {
     snprintf(names[i], sizeof names[i], "p%d", i);
     snprintf(more[i], sizeof more[i], "optimizer: {lr: 0.%d}\n", 11 + i);
-    plans[i] = (plan){names[i], "asgd", more[i], 4, 1, false, 60, 50 - i, 0};
+    plans[i] = (page_plan){names[i], "asgd", more[i], 4, 1, false, 60, 50 - i, 0};
   }
   tg_report_set s = gather(plans, 20);
   for (size_t i = 0; i < 20; i++) ck_assert_int_eq(s.group[i].drawn, i >= 8);
@@ -219,7 +164,7 @@ START_TEST(equal_is_what_every_finished_run_reaches) {
                         "{\"kind\": \"eval\", \"wall_s\": 7, \"update\": 4, \"epoch\": 1, "
                         "\"error\": 30}\n"
                         "{\"kind\": \"end\", \"wall_s\": 8, \"update\": 4, \"epoch\": 1}\n");
-  char *quick = make(&grid[0]), *young = page_run("young", "sync: {rule: sgd}\n", "");
+  char *quick = page_make(&grid[0]), *young = page_run("young", "sync: {rule: sgd}\n", "");
   const char *paths[] = {slow, quick, young};
   tg_report_set t = {.runs = 3, .run = calloc(3, sizeof *t.run), .target = NAN};
   ck_ok(tg_report_open(paths, 3, t.run));
@@ -237,8 +182,8 @@ START_TEST(equal_is_what_every_finished_run_reaches) {
 END_TEST
 
 START_TEST(wall_time_and_virtual_time_are_never_mixed) {
-  static const plan both[] = {{"r", "asgd", NULL, 2, 1, false, 40, 20, 0},
-                              {"s", "asgd", NULL, 2, 1, true, 40, 21, 0}};
+  static const page_plan both[] = {{"r", "asgd", NULL, 2, 1, false, 40, 20, 0},
+                                   {"s", "asgd", NULL, 2, 1, true, 40, 21, 0}};
   tg_report_set s = gather(both, 2);
   ck_assert_double_eq(s.panel[0].equal_wall, 10);
   ck_assert_double_eq(s.panel[0].equal_virtual, 100);
@@ -258,7 +203,7 @@ START_TEST(wall_time_and_virtual_time_are_never_mixed) {
 END_TEST
 
 START_TEST(a_target_may_be_given_and_missed) {
-  char *path = make(&grid[0]), *page;
+  char *path = page_make(&grid[0]), *page;
   const char *const one[] = {path};
   ck_ok(tg_report_write(one, 1, 30, page_path));
   page = page_read();
@@ -279,13 +224,13 @@ END_TEST
 /* ---- what is chance ---- */
 
 START_TEST(differences_within_the_spread_are_called_chance) {
-  static const plan plans[] = {{"d1", "dc-asgd-a", NULL, 4, 1, false, 40, 10.0, 0.2},
-                               {"d2", "dc-asgd-a", NULL, 4, 2, false, 40, 11.0, 0.2},
-                               {"a1", "asgd", NULL, 4, 1, false, 40, 11.0, 0},
-                               {"a2", "asgd", NULL, 4, 2, false, 40, 11.9, 0},
-                               {"s1", "ssgd", NULL, 4, 1, false, 40, 14.0, 0},
-                               {"s2", "ssgd", NULL, 4, 2, false, 40, 14.2, 0},
-                               {"c1", "dc-asgd-c", NULL, 4, 1, false, 40, 15.0, 1e-5}};
+  static const page_plan plans[] = {{"d1", "dc-asgd-a", NULL, 4, 1, false, 40, 10.0, 0.2},
+                                    {"d2", "dc-asgd-a", NULL, 4, 2, false, 40, 11.0, 0.2},
+                                    {"a1", "asgd", NULL, 4, 1, false, 40, 11.0, 0},
+                                    {"a2", "asgd", NULL, 4, 2, false, 40, 11.9, 0},
+                                    {"s1", "ssgd", NULL, 4, 1, false, 40, 14.0, 0},
+                                    {"s2", "ssgd", NULL, 4, 2, false, 40, 14.2, 0},
+                                    {"c1", "dc-asgd-c", NULL, 4, 1, false, 40, 15.0, 1e-5}};
   char *page = page_with(plans, COUNT(plans));
   page_has(page, "<strong>dc-asgd-a</strong> with 10.50 % (10.00 to 11.00 over 2 seeds).");
   page_has(page, "No better than chance, within the spread over seeds of it: asgd (+0.95).");
@@ -301,93 +246,6 @@ START_TEST(differences_within_the_spread_are_called_chance) {
 }
 END_TEST
 
-/* ---- gnuplot ---- */
-
-static const char plain_words[] = "Drawn without gnuplot, by tardigrad itself";
-
-/* A gnuplot of our own on the PATH. */
-static void put_gnuplot(const char *script) {
-  char path[128];
-  snprintf(path, sizeof path, "%s/gnuplot", page_folder);
-  FILE *file = fopen(path, "w");
-  ck_assert_ptr_nonnull(file);
-  fprintf(file, "#!/bin/sh\n%s", script);
-  fclose(file);
-  ck_assert_int_eq(chmod(path, 0777), 0);
-  ck_assert_int_eq(setenv("PATH", page_folder, 1), 0);
-}
-
-START_TEST(without_gnuplot_there_are_figures_all_the_same) {
-  static const struct {
-    const char *script, *words;
-  } cases[] = {
-      {NULL, "gnuplot is not here (Debian: gnuplot-nox)"},
-      {"exit 3\n", "gnuplot failed (exit 3)"},
-      {"kill -9 $$\n", "gnuplot failed (signal 9)"},
-      {"echo hello\n", "gnuplot did not draw all figures"},
-      {"for i in 1 2 3 4 5 6 7 8 9; do echo '<svg><g></svg>'; done\n", "does not understand"},
-      {"for i in 1 2 3 4 5 6 7 8 9; do echo \"<svg><path stroke='rgb(1,254,0)' "
-       "d='M1,1 L2,2 x'/></svg>\"; done\n",
-       "does not understand"}};
-  ck_assert_int_eq(setenv("PATH", page_folder, 1), 0);
-  for (size_t i = 0; i < COUNT(cases); i++) {
-    if (cases[i].script) put_gnuplot(cases[i].script);
-    char *page = page_with(grid, COUNT(grid));
-    page_has(page, plain_words);
-    page_has(page, cases[i].words);
-    page_has(page, "<path class=\"line\"");
-    page_has(page, "<path class=\"band\"");
-    page_has(page, "<path class=\"bar c0\"");
-    page_has(page, "<path class=\"steps");
-    page_has(page, "<figure id=\"time\">");
-    free(page);
-  }
-}
-END_TEST
-
-/* Points at the very ends of an axis too. */
-START_TEST(gnuplot_draws_what_we_draw) {
-  static const char *const classes[] = {"\"line c0\"", "\"band c0\"",  "\"steps c1\"",
-                                        "\"bar c1\"",  "class=\"tick", "class=\"label mid\""};
-  if (system("command -v gnuplot >/dev/null") != 0) return; /* the lines above have checked that */
-  char *page = page_with(grid, COUNT(grid));
-  page_has_not(page, plain_words);
-  for (size_t i = 0; i < COUNT(classes); i++) page_has(page, classes[i]);
-  /* asgd: two evaluations over epochs and over time; one train line in two figures. */
-  int marks = 0;
-  for (const char *at = page; (at = strstr(at, "class=\"mark c0\"")); at++) marks++;
-  ck_assert_int_eq(marks, 6);
-  free(page);
-}
-END_TEST
-
-START_TEST(of_a_drawing_only_ours_is_taken) {
-  const char *names[] = {"<b>&\"'@1@", "two"};
-  tg_series one = {.count = 2};
-  tg_chart c = {.series = &one, .count = 1, .bar = names};
-  static const char drawing[] =
-      "<svg><defs><path stroke='rgb(1,254,0)' d='M9,9'/></defs><script>alert(1)</script>"
-      "<path stroke='rgb( 1, 254, 8)' stroke-dasharray='1' d='M1.04,2 L3,4.06\n L5,6 Z'/>"
-      "<path stroke='black' d='M7,7'/><rect fill='rgb(1,254,0)' onload='x()'/>"
-      "<polygon fill = 'rgb(5,254,1)' points = '1,2 3,4 5,6'/>"
-      "<use xlink:href='#gpPt6' transform='translate(10.00,20.00) scale(2)' color='rgb(3,254,1)'/>"
-      "<g transform=\"translate(5.00,6.00)\" stroke=\"none\" fill=\"rgb(12,254,0)\" "
-      "text-anchor=\"start\"><text>@0@</text></g>"
-      "<g transform=\"translate(5.00,6.00) rotate(270)\" fill=\"rgb(11,254,0)\" "
-      "text-anchor=\"middle\"><text>loss</text></g>";
-  char *out;
-  ck_ok(tg_svg_inline(&c, drawing, drawing + sizeof drawing - 1, &out));
-  ck_assert_str_eq(
-      out, "<path class=\"line c1\" stroke-dasharray=\"7 3\" d=\"M1 2L3 4.1L5 6z\"/>\n"
-           "<path class=\"bar c1\" d=\"M1 2L3 4L5 6z\"/>\n"
-           "<path class=\"mark c1\" d=\"M10.0 20.0m-3 -3h6v6h-6z\"/>\n"
-           "<text class=\"name\" x=\"5.0\" y=\"6.0\">&lt;b&gt;&amp;&quot;&#39;@1@</text>\n"
-           "<text class=\"label mid\" x=\"5.0\" y=\"6.0\" transform=\"rotate(-90 5.0 6.0)\">loss"
-           "</text>\n");
-  free(out);
-}
-END_TEST
-
 int main(void) {
   const TTest *const tests[] = {seeds_are_grouped_and_named_by_what_tells_them_apart,
                                 many_groups_are_shown_by_workers,
@@ -396,10 +254,7 @@ int main(void) {
                                 equal_is_what_every_finished_run_reaches,
                                 wall_time_and_virtual_time_are_never_mixed,
                                 a_target_may_be_given_and_missed,
-                                differences_within_the_spread_are_called_chance,
-                                without_gnuplot_there_are_figures_all_the_same,
-                                gnuplot_draws_what_we_draw,
-                                of_a_drawing_only_ours_is_taken};
+                                differences_within_the_spread_are_called_chance};
   Suite *suite = suite_create("report groups");
   TCase *all = tcase_create("all");
   tcase_add_checked_fixture(all, page_folder_make, page_folder_remove);

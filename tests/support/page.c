@@ -176,3 +176,42 @@ void page_has(const char *page, const char *text) {
 void page_has_not(const char *page, const char *text) {
   ck_assert_msg(!strstr(page, text), "on the page: %s", text);
 }
+
+/* ---- runs of which all is known ---- */
+
+char *page_make(const page_plan *p) {
+  char config[512], metrics[2048];
+  snprintf(config, sizeof config,
+           "run: {seed: %d}\ntransport: {name: %s}\nsim: {workers: %d, seed: %d}\n"
+           "sync: {rule: %s}\n%s",
+           p->seed, p->simulated ? "sim" : "mpi", p->workers, p->seed, p->rule,
+           p->more ? p->more : "");
+  snprintf(metrics, sizeof metrics,
+           "{\"kind\": \"start\", \"workers\": %d, \"ranks\": %d, \"train_samples\": 1000}\n"
+           "{\"kind\": \"train\", \"wall_s\": 5, \"sim_s\": 50, \"update\": 5, \"epoch\": 1, "
+           "\"loss\": 1, \"images_per_s\": %d, \"correction_ratio\": %g}\n"
+           "{\"kind\": \"eval\", \"wall_s\": 5, \"sim_s\": 50, \"update\": 5, \"epoch\": 1, "
+           "\"error\": %g}\n"
+           "{\"kind\": \"eval\", \"wall_s\": 10, \"sim_s\": 100, \"update\": 10, \"epoch\": 2, "
+           "\"error\": %g}\n"
+           "{\"kind\": \"worker\", \"worker\": 0, \"pushes\": 10, \"compute_s\": 6, \"wait_s\": 3, "
+           "\"network_s\": 1, \"bytes\": 256000}\n"
+           "{\"kind\": \"end\", \"wall_s\": 10, \"sim_s\": 100, \"update\": 10, \"epoch\": 2, "
+           "\"staleness_histogram\": [1, 9], \"nonfinite\": 0, \"dropped\": 3, "
+           "\"later\": {\"unknown\": []}}\n",
+           p->workers, p->workers + 1, 100 * p->workers, p->r, p->first, p->last);
+  return page_run(p->name, config, metrics);
+}
+
+page_runs page_make_all(const page_plan *plans, size_t count) {
+  page_runs r = {.count = (int)count};
+  for (size_t i = 0; i < count; i++) r.path[i] = page_make(&plans[i]);
+  return r;
+}
+
+char *page_with(const page_plan *plans, size_t count) {
+  page_runs r = page_make_all(plans, count);
+  char *page = page_of((const char *const *)r.path, r.count);
+  for (int i = 0; i < r.count; i++) free(r.path[i]);
+  return page;
+}
