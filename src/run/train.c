@@ -26,6 +26,7 @@ static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_
                      .correction_ratio = event->correction_ratio,
                      .compute_s = in->compute_s,
                      .wait_s = in->wait_s,
+                     .network_s = in->network_s,
                      .sim_s = job->comm && job->world->size == 1 ? in->sent_s : -1};
 }
 
