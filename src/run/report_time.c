@@ -161,9 +161,10 @@ tg_status tg_figure_time(const tg_report_set *s, tg_figure *f) {
   FILE *out;
   TG_TRY(tg_words_open(&f->note, &out));
   fputs(s->runs == 1 ? "" : "Means over workers and seeds. ", out);
-  fputs(network ? ""
-                : "Waiting holds the network and the server: these runs do not tell them "
-                  "apart. ",
+  fputs(network
+            ? "Weights are under way from the server&#39;s answer to their last byte; where that "
+              "is not measured, it is a part of waiting. "
+            : "Waiting holds the network and the server: these runs do not tell them apart. ",
         out);
   fputs("Of simulated runs: virtual time, and asynchronous rules only.", out);
   return tg_words_close(out);
