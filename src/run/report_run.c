@@ -95,7 +95,8 @@ void tg_report_derive(tg_report_run *run) {
   if (run->simulated)
     run->images_per_s =
         run->end.sim_s > 0 ? run->train_samples * run->end.epoch / run->end.sim_s : NAN;
-  double samples = run->pushes * (double)c->train_batch;
+  double samples = run->train_samples * run->end.epoch;
+  if (isnan(samples)) samples = run->pushes * (double)c->train_batch;
   run->bytes_per_sample = samples > 0 ? run->bytes / samples : NAN;
   run->equal_epoch_error = run->equal_time_error = NAN;
   run->lambda = !run->rule || !(run->rule->default_lambda > 0) ? NAN
