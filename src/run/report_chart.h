@@ -59,7 +59,7 @@ typedef struct tg_figure {
 
 /* User units of the drawing, which the page scales to its column: near to pixels, so that text is
  * as large as it should be on a telephone and on a screen. */
-enum { TG_CHART_WIDTH = 400, TG_CHART_LEFT = 58, TG_CHART_RIGHT = 12, TG_CHART_TOP = 10 };
+enum { TG_CHART_WIDTH = 400, TG_CHART_LEFT = 62, TG_CHART_RIGHT = 12, TG_CHART_TOP = 10 };
 enum { TG_CHART_BOTTOM = 46, TG_CHART_BAR = 36, TG_COLOURS = 7, TG_MARKERS = 4, TG_LOOKS = 28 };
 double tg_chart_height(const tg_chart *chart);
 

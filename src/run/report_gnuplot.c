@@ -35,7 +35,7 @@ static void script_ticks(FILE *out, char which, const tg_axis *axis) {
     tg_axis_tick_text(axis, tick[i], text);
     fprintf(out, "%s\"%s\" %.15g", i ? "," : "", text, tick[i]);
   }
-  fprintf(out, ") offset 0,%s textcolor rgb \"#%02xfe00\"\n", which == 'x' ? "0.35" : "0",
+  fprintf(out, ") offset %s textcolor rgb \"#%02xfe00\"\n", which == 'x' ? "0,0.35" : "0.8,0",
           TG_INK_TICK_TEXT);
 }
 

@@ -32,6 +32,9 @@ LOOK = """(() => {
       font: Math.min(...of('text', s).map(t => box(t).height)),
       outside: of('text', s).filter(t => box(t).left < box(s).left - 1 || box(t).right > box(s).right + 1 ||
                box(t).bottom > box(s).bottom + 1).map(t => t.textContent),
+      over: of('text', s).filter((t, i, all) => all.slice(0, i).some(o => { const a = box(t), b = box(o);
+            return a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 3 && b.top < a.bottom - 3; }))
+            .map(t => t.textContent),
       nan: s.innerHTML.includes('nan') || s.innerHTML.includes('inf') })) }));
   return { wide: document.documentElement.scrollWidth, window: innerWidth, figures: figures,
            words: of('text').map(t => t.textContent), bold: of('b').length, text: document.body.innerText,
@@ -80,6 +83,8 @@ def check(page, seen, dark, events):
                 yield f"{where}: a text of {chart['font']:.1f} pixels"
             if chart["outside"]:
                 yield f"{where}: cut off: {chart['outside']}"
+            if chart["over"]:
+                yield f"{where}: texts over others: {chart['over']}"
             if chart["nan"]:
                 yield f"{where}: a number that is none"
     for event in events:
