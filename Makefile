@@ -16,9 +16,9 @@ REQUIRE ?=
 
 # Debian packages: to build and run; to test; to lint.
 PACKAGES_BUILD := gcc libc6-dev make pkg-config openmpi-bin libopenmpi-dev libopenblas-openmp-dev \
-                  libdnnl-dev libcyaml-dev libjansson-dev libhwloc-dev libxxhash-dev zlib1g-dev
+                  libdnnl-dev libcyaml-dev libjansson-dev libhwloc-dev libxxhash-dev zlib1g-dev gnuplot-nox
 PACKAGES_DATA  := dataset-fashion-mnist
-PACKAGES_TEST  := check g++ valgrind python3 python3-venv man-db
+PACKAGES_TEST  := check g++ valgrind python3 python3-venv man-db chromium
 PACKAGES_LINT  := clang clang-format clang-tidy libomp-dev cppcheck shellcheck
 
 # ---- where the libraries are: pkg-config, or <NAME>_HOME ----

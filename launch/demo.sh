@@ -8,5 +8,5 @@ export OMPI_MCA_mpi_yield_when_idle=1
 mpirun --oversubscribe -n 5 "$program" train configs/demo.yaml "$@"
 "$program" eval runs/demo
 echo "the run: runs/demo (config.yaml, metrics.jsonl, trace.bin, checkpoints/)"
-[ ! -f runs/demo/report.html ] || echo "the report: runs/demo/report.html"
 echo "replay it bit for bit: $program replay runs/demo"
+[ ! -f runs/demo/report.html ] || echo "the report: runs/demo/report.html"

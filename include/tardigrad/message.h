@@ -35,6 +35,7 @@ typedef struct tg_msg {
   double gradient_norm; /* of the raw gradient, before clipping; of several: root mean square */
   double compute_s;     /* seconds the worker computed for this message */
   double wait_s;        /* seconds it had waited for the weights before */
+  double network_s;     /* of that, since the server's answer was heard of: weights under way */
   double sent_s;        /* transport clock when the message was ready (sim: virtual time) */
   double lr;            /* TG_MSG_WEIGHTS: of the steps that a worker makes by itself */
   uint64_t bytes;       /* of the encoded gradient that follows; 0: it is floats */

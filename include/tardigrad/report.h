@@ -6,12 +6,16 @@
 
 /* tg_report_write - reads config.yaml and metrics.jsonl of `count` run folders and writes a
  * self-contained HTML page (inline style and SVG, no scripts, nothing from outside) to `path`,
- * beside it first and then renamed. The same input gives the same bytes. Runs need not be finished:
- * what is missing is a dash, and a torn last line is passed over. Runs that differ in their seeds
- * alone share a colour, and their spread is stated.
+ * beside it first and then renamed. Runs that differ in their seeds alone are one configuration:
+ * its curves are means with a band from the least to the most. The same input gives the same bytes.
+ * Runs need not be finished: what is missing is a dash, and a torn last line is passed over.
+ * target: the test error in percent that runs are timed to; NAN: chosen as the page says.
+ * Figures are gnuplot's. Where it is not here, fails or takes longer than a minute, the program
+ * draws them itself, and the page and a warning say so: a run's end must not depend on it.
  * Errors: TG_EUSAGE (no run, one named twice), TG_ENOINPUT (no such run, no metrics), TG_ECONFIG
  * (config.yaml), TG_EDATA (metrics.jsonl: file and line), TG_ERUNTIME (the page cannot be written;
  * an earlier page is then as it was). */
-TG_CHECKED tg_status tg_report_write(const char *const *runs, int count, const char *path);
+TG_CHECKED tg_status tg_report_write(const char *const *runs, int count, double target,
+                                     const char *path);
 
 #endif

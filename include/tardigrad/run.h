@@ -99,7 +99,7 @@ typedef struct tg_record {
   bool whole;   /* the last gradient of its update: ssgd has several */
   uint64_t update, samples, staleness;
   uint64_t bytes; /* sent and received for it */
-  double epoch, lr, loss_sum, correction_ratio, compute_s, wait_s, sim_s;
+  double epoch, lr, loss_sum, correction_ratio, compute_s, wait_s, network_s, sim_s;
 } tg_record;
 TG_CHECKED tg_status tg_recorder_push(tg_recorder *r, const tg_record *record);
 TG_CHECKED tg_status tg_recorder_evaluated(tg_recorder *r, uint64_t update, double epoch,

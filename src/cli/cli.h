@@ -18,6 +18,7 @@ typedef struct tg_args {
   const char *output; /* -o FILE */
   const char *dump;   /* --dump FILE */
   const char *split;  /* --split NAME */
+  const char *target; /* --target E */
 } tg_args;
 
 enum {
@@ -25,7 +26,8 @@ enum {
   TG_TAKES_OUTPUT = 2,
   TG_TAKES_DUMP = 4,
   TG_TAKES_SPLIT = 8,
-  TG_TAKES_KEYS = 16
+  TG_TAKES_KEYS = 16,
+  TG_TAKES_TARGET = 32
 };
 
 typedef struct tg_command {

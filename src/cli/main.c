@@ -34,6 +34,7 @@ static const char **option_place(const tg_command *c, const char *word, tg_args 
     return &args->output;
   if ((c->takes & TG_TAKES_DUMP) && strcmp(word, "--dump") == 0) return &args->dump;
   if ((c->takes & TG_TAKES_SPLIT) && strcmp(word, "--split") == 0) return &args->split;
+  if ((c->takes & TG_TAKES_TARGET) && strcmp(word, "--target") == 0) return &args->target;
   return NULL;
 }
 

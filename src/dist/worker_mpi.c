@@ -12,6 +12,7 @@ struct tg_mpi_worker {
   const float *w; /* own_w, or what the server shares */
   MPI_Request header;
   bool header_posted;
+  double network_s;         /* the last weights were so long under way */
   MPI_Request *recv, *send; /* [pieces + 2] */
   size_t recvs, received, sends, sent;
 };
@@ -64,9 +65,11 @@ static tg_status receive(tg_comm *c) {
   tg_mpi_worker *k = c->worker;
   const tg_wait wait = {c->o.timeout_s, "weights of the server", 0, true};
   TG_TRY(wait_header(c));
+  double heard = tg_clock_s();
   TG_TRY(post_body(c));
   TG_TRY(receive_weights(c, &wait));
   TG_TRY(tg_mpi_finish(&wait, k->recv, k->recvs, &k->received));
+  k->network_s = tg_clock_s() - heard;
   atomic_thread_fence(memory_order_acquire); /* of weights in shared memory */
   /* What the server answered, it has read: this only tells MPI so. */
   return tg_mpi_finish(&wait, k->send, k->sends, &k->sent);
@@ -147,6 +150,7 @@ tg_status tg_mpi_work(tg_comm *c, uint32_t *stop_flags) {
     TG_TRY(tg_worker_step(c->o.compute, &c->o.worker, &k->in, k->w, k->b, &k->out));
     double computed = tg_clock_s();
     k->out.wait_s = computing - waiting;
+    k->out.network_s = k->network_s;
     k->out.compute_s = computed - computing;
     k->out.sent_s = computed - c->began;
     if (tg_stop_requested()) k->out.flags |= TG_FLAG_PREEMPT;

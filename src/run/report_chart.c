@@ -1,158 +1,57 @@
-/* report_chart.c - a chart as inline SVG: scales, ticks, lines, bars, a legend of HTML beside it.
- */
+/* report_chart.c - a chart as SVG by ourselves: what a page shows where gnuplot is not here. A run
+ * ends on a compute node, which often has none, and its report must not be without figures. */
 #include <math.h>
 #include <string.h>
 
+#include "run/report_chart.h"
 #include "run/report_parts.h"
 
-/* User units of the drawing, which the page scales to its column. */
-enum { WIDTH = 560, HEIGHT = 320, LEFT = 62, RIGHT = 14, TOP = 12, BOTTOM = 46 };
-enum { COLOURS = 7, MARKERS = 4, FEW = 60, MAX_TICKS = 24 };
+double tg_chart_height(const tg_chart *c) {
+  if (c->drawing != TG_DRAW_BARS) return 270;
+  size_t bars = c->count ? c->series[0].count : 0;
+  return TG_CHART_TOP + TG_CHART_BOTTOM + (double)(TG_CHART_BAR * bars);
+}
 
-/* ---- scales ---- */
+static double left_of(const tg_chart *c) {
+  return c->drawing == TG_DRAW_BARS ? TG_CHART_RIGHT : TG_CHART_LEFT;
+}
 
 static double position(const tg_axis *axis, double value) {
   if (axis->log) return (log10(value) - log10(axis->lo)) / (log10(axis->hi) - log10(axis->lo));
   return (value - axis->lo) / (axis->hi - axis->lo);
 }
 
-static bool is_drawable(const tg_axis *axis, double value) {
-  return isfinite(value) && (!axis->log || value > 0);
-}
-
 static double across(const tg_chart *c, double x) {
-  return LEFT + (WIDTH - LEFT - RIGHT) * position(&c->x, x);
+  double left = left_of(c);
+  return left + (TG_CHART_WIDTH - left - TG_CHART_RIGHT) * position(&c->x, x);
 }
 
+/* Far beyond the axes is as good as just beyond. */
 static double down(const tg_chart *c, double y) {
-  return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * position(&c->y, y);
+  double bottom = tg_chart_height(c) - TG_CHART_BOTTOM;
+  double where = fmin(fmax(position(&c->y, y), -9), 9);
+  return bottom - (bottom - TG_CHART_TOP) * where;
 }
 
-/* 1, 2 or 5 times a power of ten, so that about `parts` steps span the range. */
-static double nice_step(double span, double parts) {
-  double raw = span / parts, power = pow(10, floor(log10(raw)));
-  double mantissa = raw / power;
-  return power * (mantissa <= 1 ? 1 : mantissa <= 2 ? 2 : mantissa <= 5 ? 5 : 10);
+const char *tg_ink_class(tg_ink ink) {
+  static const char *const names[TG_INKS] = {
+      [TG_INK_LINE] = "line",   [TG_INK_BAND] = "band",      [TG_INK_MARK] = "mark",
+      [TG_INK_STEPS] = "steps", [TG_INK_BAR] = "bar",        [TG_INK_GUIDE] = "guide",
+      [TG_INK_AXIS] = "axis",   [TG_INK_GRID] = "grid",      [TG_INK_LIMIT] = "limit",
+      [TG_INK_LABEL] = "label", [TG_INK_TICK_TEXT] = "tick", [TG_INK_NAME] = "name",
+  };
+  return names[ink];
 }
 
-/* Ends on whole multiples of powers of ten; on the powers themselves where there are several. */
-static void fit_log(tg_axis *axis, double lo, double hi) {
-  double low = pow(10, floor(log10(lo) + 1e-9)), high = pow(10, floor(log10(hi) - 1e-9));
-  double decades = log10(hi / lo);
-  axis->step = decades > 2 ? ceil(decades / 7) : 0;
-  axis->lo = axis->step > 0 ? low : low * floor(lo / low + 1e-9);
-  axis->hi = axis->step > 0 ? high * 10 : high * ceil(hi / high - 1e-9);
-}
-
-void tg_axis_fit(tg_axis *axis, double lo, double hi) {
-  if (hi - lo <= 1e-6 * fmax(fabs(lo), fabs(hi))) {
-    lo -= 0.1 * fabs(lo);
-    hi += hi != 0 ? 0.1 * fabs(hi) : 1;
-  }
-  if (axis->log) {
-    fit_log(axis, lo, hi);
-    return;
-  }
-  axis->step = nice_step(hi - lo, 6);
-  axis->lo = axis->step * floor(lo / axis->step + 1e-9);
-  axis->hi = axis->step * ceil(hi / axis->step - 1e-9);
-}
-
-void tg_axis_span(tg_axis *axis, double lo, double hi) {
-  axis->lo = lo;
-  axis->hi = hi > lo ? hi : lo + 1;
-  axis->step = nice_step(axis->hi - axis->lo, 7);
-}
-
-static size_t linear_ticks(const tg_axis *axis, double tick[MAX_TICKS]) {
-  size_t count = 0;
-  double first = ceil(axis->lo / axis->step - 1e-6), last = floor(axis->hi / axis->step + 1e-6);
-  for (double k = first; k <= last && count < MAX_TICKS; k++)
-    tick[count++] = k * axis->step + 0.0; /* no minus zero */
-  return count;
-}
-
-static size_t log_ticks(const tg_axis *axis, double tick[MAX_TICKS]) {
-  static const char sparse[] = {1, 2, 5, 0}, dense[] = {1, 2, 3, 4, 5, 6, 8, 0};
-  const char *within = axis->step > 0 ? "\1" : axis->hi > 10 * axis->lo ? sparse : dense;
-  size_t count = 0;
-  double power = floor(log10(axis->lo) + 1e-9), last = log10(axis->hi) + 1e-9;
-  for (; power <= last; power += fmax(axis->step, 1))
-    for (const char *m = within; *m && count < MAX_TICKS; m++) {
-      double t = *m * pow(10, power);
-      if (t > axis->lo * (1 - 1e-9) && t < axis->hi * (1 + 1e-9)) tick[count++] = t;
-    }
-  return count;
-}
-
-static size_t ticks_of(const tg_axis *axis, double tick[MAX_TICKS]) {
-  return axis->log ? log_ticks(axis, tick) : linear_ticks(axis, tick);
-}
-
-/* ---- axes ---- */
-
-static void tick_text(FILE *out, const tg_axis *axis, double tick) {
-  bool powers = axis->log && axis->step > 0 && (axis->lo < 0.005 || axis->hi > 20000);
-  double unit = !axis->log && axis->hi >= 1e4 ? axis->hi >= 1e8 ? 1e6 : 1e3 : 1;
-  int decimals = (int)fmax(0, -floor(log10(axis->step / unit) + 1e-9));
-  if (powers)
-    fprintf(out, "10<tspan dy=\"-4\" font-size=\"9\">%s%.0f</tspan>",
-            tick < 0.5 ? "\xE2\x88\x92" : "", fabs(round(log10(tick))));
-  else if (axis->log)
-    fprintf(out, "%.6g", tick);
-  else
-    fprintf(out, "%.*f%s", decimals, tick / unit,
-            unit == 1 || tick == 0 ? ""
-            : unit == 1e3          ? "k"
-                                   : "M");
-}
-
-static void draw_x_axis(FILE *out, const tg_chart *c) {
-  double tick[MAX_TICKS];
-  size_t ticks = ticks_of(&c->x, tick);
-  for (size_t i = 0; i < ticks; i++) {
-    double x = across(c, tick[i]);
-    fprintf(out, "<path class=\"tick\" d=\"M%.1f %dv5\"/><text x=\"%.1f\" y=\"%d\" class=\"mid\">",
-            x, HEIGHT - BOTTOM, x, HEIGHT - BOTTOM + 18);
-    tick_text(out, &c->x, tick[i]);
-    fputs("</text>\n", out);
-  }
-  fprintf(out, "<text x=\"%.1f\" y=\"%d\" class=\"mid label\">", (LEFT + WIDTH - RIGHT) / 2.0,
-          HEIGHT - 8);
-  tg_html_text(out, c->x.label);
-  fputs("</text>\n", out);
-}
-
-static void draw_y_axis(FILE *out, const tg_chart *c) {
-  double tick[MAX_TICKS], middle = (TOP + HEIGHT - BOTTOM) / 2.0;
-  size_t ticks = ticks_of(&c->y, tick);
-  for (size_t i = 0; i < ticks; i++) {
-    double y = down(c, tick[i]);
-    fprintf(out, "<path class=\"grid\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" class=\"end\">",
-            LEFT, y, WIDTH - RIGHT, LEFT - 7, y + 4);
-    tick_text(out, &c->y, tick[i]);
-    fputs("</text>\n", out);
-  }
-  fprintf(out, "<text x=\"14\" y=\"%.1f\" class=\"mid label\" transform=\"rotate(-90 14 %.1f)\">",
-          middle, middle);
-  tg_html_text(out, c->y.label);
-  fputs("</text>\n", out);
-  if (isnan(c->limit)) return;
-  fprintf(out, "<path class=\"limit\" d=\"M%d %.1fH%d\"/>\n", LEFT, down(c, c->limit),
-          WIDTH - RIGHT);
-}
-
-/* ---- data ---- */
-
-static const char *dashes(size_t look) {
+const char *tg_chart_dashes(size_t look) {
   static const char *const patterns[] = {"", " stroke-dasharray=\"7 3\"",
                                          " stroke-dasharray=\"2 3\"",
                                          " stroke-dasharray=\"9 3 2 3\""};
-  return patterns[look / COLOURS % (sizeof patterns / sizeof *patterns)];
+  return patterns[look / TG_COLOURS % (sizeof patterns / sizeof *patterns)];
 }
 
-static void marker_path(FILE *out, size_t look, double x, double y) {
-  switch (look % MARKERS) {
+void tg_chart_marker(FILE *out, size_t look, double x, double y) {
+  switch (look % TG_MARKERS) {
   case 0:
     fprintf(out, "M%.1f %.1fm-3.2 0a3.2 3.2 0 1 0 6.4 0a3.2 3.2 0 1 0 -6.4 0z", x, y);
     break;
@@ -167,112 +66,167 @@ static void marker_path(FILE *out, size_t look, double x, double y) {
   }
 }
 
+void tg_chart_key(FILE *out, size_t look) {
+  fprintf(out,
+          "<svg class=\"key c%zu\" viewBox=\"0 0 30 12\" aria-hidden=\"true\"><path class=\"line\""
+          "%s d=\"M1 6H29\"/><path class=\"mark\" d=\"",
+          look % TG_COLOURS, tg_chart_dashes(look));
+  tg_chart_marker(out, look, 15, 6);
+  fputs("\"/></svg>", out);
+}
+
+bool tg_series_marked(const tg_series *s, size_t i) {
+  size_t each = s->count <= 12 ? 1 : s->count / 8;
+  return !s->guide && (i + s->look * each / 3) % each == 0;
+}
+
+/* ---- axes ---- */
+
+static void draw_x_axis(FILE *out, const tg_chart *c) {
+  double tick[TG_MAX_TICKS], bottom = tg_chart_height(c) - TG_CHART_BOTTOM;
+  size_t ticks = tg_axis_ticks(&c->x, tick);
+  for (size_t i = 0; i < ticks; i++) {
+    char text[TG_TICK_CHARS];
+    double x = across(c, tick[i]);
+    tg_axis_tick_text(&c->x, tick[i], text);
+    fprintf(out,
+            "<path class=\"axis\" d=\"M%.1f %.1fv4\"/><text class=\"tick mid\" x=\"%.1f\" "
+            "y=\"%.1f\">%s</text>\n",
+            x, bottom, x, bottom + 18, text);
+  }
+  fprintf(out, "<text class=\"label mid\" x=\"%.1f\" y=\"%.1f\">%s</text>\n",
+          (left_of(c) + TG_CHART_WIDTH - TG_CHART_RIGHT) / 2, bottom + 39, c->x.label);
+}
+
+static void draw_y_axis(FILE *out, const tg_chart *c) {
+  double tick[TG_MAX_TICKS];
+  double middle = (TG_CHART_TOP + tg_chart_height(c) - TG_CHART_BOTTOM) / 2;
+  size_t ticks = tg_axis_ticks(&c->y, tick);
+  for (size_t i = 0; i < ticks; i++) {
+    char text[TG_TICK_CHARS];
+    double y = down(c, tick[i]);
+    tg_axis_tick_text(&c->y, tick[i], text);
+    fprintf(out,
+            "<path class=\"grid\" d=\"M%d %.1fH%d\"/><text class=\"tick end\" x=\"%d\" "
+            "y=\"%.1f\">%s</text>\n",
+            TG_CHART_LEFT, y, TG_CHART_WIDTH - TG_CHART_RIGHT, TG_CHART_LEFT - 7, y + 4, text);
+  }
+  fprintf(out,
+          "<text class=\"label mid\" x=\"12\" y=\"%.1f\" transform=\"rotate(-90 12 %.1f)\">"
+          "%s</text>\n",
+          middle, middle, c->y.label);
+  if (isnan(c->limit)) return;
+  fprintf(out, "<path class=\"limit\" d=\"M%d %.1fH%d\"/>\n", TG_CHART_LEFT, down(c, c->limit),
+          TG_CHART_WIDTH - TG_CHART_RIGHT);
+}
+
+/* ---- data ---- */
+
+static bool is_drawn(const tg_chart *c, const tg_series *s, size_t i) {
+  return tg_axis_shows(&c->x, s->x[i]) && tg_axis_shows(&c->y, s->y[i]);
+}
+
+static bool has_band(const tg_chart *c, const tg_series *s, size_t i) {
+  return is_drawn(c, s, i) && tg_axis_shows(&c->y, s->lo[i]) && tg_axis_shows(&c->y, s->hi[i]);
+}
+
+/* One polygon for every stretch without a gap. */
+static void draw_band(FILE *out, const tg_chart *c, const tg_series *s) {
+  for (size_t from = 0, to; from < s->count; from = to + 1) {
+    for (to = from; to < s->count && has_band(c, s, to); to++) continue;
+    if (to - from < 2) continue;
+    fputs("<path class=\"band\" d=\"", out);
+    for (size_t i = from; i < to; i++)
+      fprintf(out, "%c%.1f %.1f", i == from ? 'M' : 'L', across(c, s->x[i]), down(c, s->hi[i]));
+    for (size_t i = to; i-- > from;)
+      fprintf(out, "L%.1f %.1f", across(c, s->x[i]), down(c, s->lo[i]));
+    fputs("z\"/>\n", out);
+  }
+}
+
 static void draw_line(FILE *out, const tg_chart *c, const tg_series *s) {
   bool pen = false;
-  fprintf(out, "<path class=\"line\"%s d=\"M%d %d", dashes(s->look), LEFT, HEIGHT - BOTTOM);
+  fprintf(out, "<path class=\"%s\"%s d=\"M0 0", s->guide ? "guide" : "line",
+          tg_chart_dashes(s->look));
   for (size_t i = 0; i < s->count; i++) {
-    bool there = is_drawable(&c->x, s->x[i]) && is_drawable(&c->y, s->y[i]);
+    bool there = is_drawn(c, s, i);
     if (there) fprintf(out, "%c%.1f %.1f", pen ? 'L' : 'M', across(c, s->x[i]), down(c, s->y[i]));
     pen = there;
   }
   fputs("\"/>\n", out);
+  if (s->guide) return;
+  fputs("<path class=\"mark\" d=\"M0 0", out);
+  for (size_t i = 0; i < s->count; i++)
+    if (tg_series_marked(s, i) && is_drawn(c, s, i))
+      tg_chart_marker(out, s->look, across(c, s->x[i]), down(c, s->y[i]));
+  fputs("\"/>\n", out);
 }
 
-static void draw_markers(FILE *out, const tg_chart *c, const tg_series *s) {
-  if (s->count > FEW) return;
-  for (size_t i = 0; i < s->count; i++) {
-    if (!is_drawable(&c->x, s->x[i]) || !is_drawable(&c->y, s->y[i])) continue;
-    fputs("<path class=\"mark\" d=\"", out);
-    marker_path(out, s->look, across(c, s->x[i]), down(c, s->y[i]));
-    fputs("\"><title>", out);
-    tg_html_text(out, s->name);
-    fprintf(out, ": %.4g, %.4g</title></path>\n", s->x[i], s->y[i]);
-  }
-}
-
-/* x[i] is the left edge of bar i; the last x closes the last bar. */
 static void draw_steps(FILE *out, const tg_chart *c, const tg_series *s) {
-  /* Under outlines that agree, the earlier ones show as broader lines. */
-  double under = (double)(c->series + c->count - 1 - s);
-  fprintf(out, "<path class=\"bars%s\" stroke-width=\"%.1f\"%s d=\"M%.1f %.1f",
-          c->count == 1 ? " alone" : "", 1.8 + fmin(3.6, 1.2 * under), dashes(s->look),
-          across(c, s->x[0]), down(c, 0));
+  fprintf(out, "<path class=\"steps%s\"%s d=\"M%.1f %.1f", c->count == 1 ? " alone" : "",
+          tg_chart_dashes(s->look), across(c, s->x[0]), down(c, 0));
   for (size_t i = 0; i + 1 < s->count; i++)
     fprintf(out, "V%.1fH%.1f", down(c, s->y[i]), across(c, s->x[i + 1]));
-  fprintf(out, "V%.1f\"><title>", down(c, 0));
-  tg_html_text(out, s->name);
-  fputs("</title></path>\n", out);
+  fprintf(out, "V%.1f\"/>\n", down(c, 0));
 }
 
 static void draw_series(FILE *out, const tg_chart *c, const tg_series *s) {
   if (s->count == 0) return;
-  fprintf(out, "<g class=\"c%zu\">", s->look % COLOURS);
-  if (c->steps) {
+  fprintf(out, "<g class=\"c%zu\">", s->look % TG_COLOURS);
+  if (c->drawing == TG_DRAW_STEPS) {
     draw_steps(out, c, s);
   } else {
+    if (s->lo) draw_band(out, c, s);
     draw_line(out, c, s);
-    draw_markers(out, c, s);
   }
   fputs("</g>\n", out);
 }
 
 /* What lies beyond the axes is not seen; a marker on them is. */
-static void draw_all(FILE *out, const tg_chart *c) {
+static void draw_data(FILE *out, const tg_chart *c) {
   enum {
     ROOM = 6,
-    WIDE = WIDTH - LEFT - RIGHT + 2 * ROOM,
-    HIGH = HEIGHT - TOP - BOTTOM + 2 * ROOM
+    LEFT = TG_CHART_LEFT - ROOM,
+    TOP = TG_CHART_TOP - ROOM,
+    WIDE = TG_CHART_WIDTH - TG_CHART_RIGHT + ROOM - LEFT
   };
-  fprintf(out, "<svg x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" viewBox=\"%d %d %d %d\">\n",
-          LEFT - ROOM, TOP - ROOM, WIDE, HIGH, LEFT - ROOM, TOP - ROOM, WIDE, HIGH);
+  double high = tg_chart_height(c) - TG_CHART_BOTTOM + ROOM - TOP;
+  fprintf(out,
+          "<svg x=\"%d\" y=\"%d\" width=\"%d\" height=\"%.0f\" viewBox=\"%d %d %d %.0f\" "
+          "overflow=\"hidden\">\n",
+          LEFT, TOP, WIDE, high, LEFT, TOP, WIDE, high);
   for (size_t i = 0; i < c->count; i++) draw_series(out, c, &c->series[i]);
   fputs("</svg>\n", out);
 }
 
-/* ---- the figure ---- */
-
-void tg_chart_key(FILE *out, size_t look) {
-  fprintf(out,
-          "<svg class=\"key c%zu\" viewBox=\"0 0 30 12\" aria-hidden=\"true\"><path class=\"line\""
-          "%s d=\"M1 6H29\"/><path class=\"mark\" d=\"",
-          look % COLOURS, dashes(look));
-  marker_path(out, look, 15, 6);
-  fputs("\"/></svg>", out);
-}
-
-static void draw_legend(FILE *out, const tg_chart *c) {
-  fputs("<ul class=\"legend\">", out);
-  for (size_t i = 0; i < c->count; i++) {
-    const tg_series *s = &c->series[i];
-    if (s->members == 0) continue;
-    fputs("<li>", out);
-    tg_chart_key(out, s->look);
-    tg_html_text(out, s->name);
-    if (s->members > 1) fprintf(out, " <small>and %zu more</small>", s->members - 1);
-    fputs("</li>", out);
+static void draw_bars(FILE *out, const tg_chart *c) {
+  for (size_t i = 0; c->count && i < c->series[0].count; i++) {
+    double top = TG_CHART_TOP + (double)(i * TG_CHART_BAR), sum = 0;
+    fprintf(out, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\">", left_of(c), top + 12);
+    tg_html_text(out, c->bar[i]);
+    fputs("</text>\n", out);
+    for (size_t k = 0; k < c->count; k++) {
+      const tg_series *s = &c->series[k];
+      if (!(s->y[i] > 0)) continue;
+      fprintf(out, "<path class=\"bar c%zu\" d=\"M%.1f %.1fH%.1fv13H%.1fz\"/>\n",
+              s->look % TG_COLOURS, across(c, sum), top + 17, across(c, sum + s->y[i]),
+              across(c, sum));
+      sum += s->y[i];
+    }
   }
-  if (!isnan(c->limit)) {
-    fputs("<li><svg class=\"key\" viewBox=\"0 0 30 12\" aria-hidden=\"true\"><path class=\"limit\" "
-          "d=\"M1 6H29\"/></svg>",
-          out);
-    tg_html_text(out, c->limit_text);
-    fputs("</li>", out);
-  }
-  fputs("</ul>\n", out);
 }
 
 void tg_chart_draw(FILE *out, const tg_chart *c) {
-  fprintf(out, "<figure id=\"%s\"><h3>%s</h3>\n", c->id, c->title);
-  draw_legend(out, c);
-  fprintf(out, "<svg class=\"chart\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">\n",
-          WIDTH, HEIGHT, c->title);
-  draw_y_axis(out, c);
+  double bottom = tg_chart_height(c) - TG_CHART_BOTTOM;
   draw_x_axis(out, c);
-  draw_all(out, c);
-  fprintf(out, "<path class=\"axis\" d=\"M%d %dV%dH%d\"/>\n</svg>\n", LEFT, TOP, HEIGHT - BOTTOM,
-          WIDTH - RIGHT);
-  if (c->note || c->cut)
-    fprintf(out, "<figcaption>%s%s</figcaption>\n", c->note ? c->note : "",
-            c->cut ? " A curve that leaves the drawing is of a run that diverged." : "");
-  fputs("</figure>\n", out);
+  if (c->drawing == TG_DRAW_BARS) {
+    draw_bars(out, c);
+    fprintf(out, "<path class=\"axis\" d=\"M%.1f %.1fH%d\"/>\n", left_of(c), bottom,
+            TG_CHART_WIDTH - TG_CHART_RIGHT);
+    return;
+  }
+  draw_y_axis(out, c);
+  draw_data(out, c);
+  fprintf(out, "<path class=\"axis\" d=\"M%d %dV%.1fH%d\"/>\n", TG_CHART_LEFT, TG_CHART_TOP, bottom,
+          TG_CHART_WIDTH - TG_CHART_RIGHT);
 }

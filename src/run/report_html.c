@@ -81,3 +81,15 @@ void tg_html_bytes(FILE *out, double bytes) {
 void tg_html_epoch(FILE *out, double epoch) {
   tg_html_real(out, "%g", round(100 * epoch) / 100);
 }
+
+tg_status tg_words_open(char **words, FILE **out) {
+  static size_t nobody_asks; /* the C library writes the length here */
+  *out = open_memstream(words, &nobody_asks);
+  if (!*out) TG_FAIL(TG_ERUNTIME, "no memory for words");
+  return TG_OK;
+}
+
+tg_status tg_words_close(FILE *out) {
+  if (fclose(out) != 0) TG_FAIL(TG_ERUNTIME, "no memory for words");
+  return TG_OK;
+}

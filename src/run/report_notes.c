@@ -1,5 +1,6 @@
-/* report_notes.c - what a reader must know before believing a number; spread over seeds. */
+/* report_notes.c - what a reader must know before believing a number. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "run/report_parts.h"
@@ -36,12 +37,20 @@ static bool corrects_nothing(const tg_report_run *r) {
   return tg_report_corrects(r) && r->ratio_mean == 0;
 }
 
-static bool dropped_gradients(const tg_report_run *r) {
+static bool had_nonfinite(const tg_report_run *r) {
   return r->nonfinite > 0;
 }
 
-static void tell_dropped(FILE *out, const tg_report_run *r) {
+static void tell_nonfinite(FILE *out, const tg_report_run *r) {
   tg_html_count(out, r->nonfinite);
+}
+
+static bool dropped_gradients(const tg_report_run *r) {
+  return r->dropped > 0;
+}
+
+static void tell_dropped(FILE *out, const tg_report_run *r) {
+  tg_html_count(out, r->dropped);
 }
 
 static bool is_synthetic(const tg_report_run *r) {
@@ -53,12 +62,12 @@ static bool is_limited(const tg_report_run *r) {
 }
 
 static bool is_simulated(const tg_report_run *r) {
-  return strcmp(r->config->transport_name, "sim") == 0;
+  return r->simulated;
 }
 
 typedef struct note {
   bool (*applies)(const tg_report_run *run);
-  void (*tell)(FILE *out, const tg_report_run *run); /* in brackets after its name, or NULL */
+  void (*tell)(FILE *out, const tg_report_run *run); /* of a single run, in brackets; or NULL */
   const char *text;
 } note;
 
@@ -69,7 +78,8 @@ static const note notes[] = {
      "the mean correction ratio r is below 1e-2. At this r a difference in test error from ASGD is "
      "chance, whichever way it points."},
     {corrects_nothing, NULL, "r was 0 throughout: this is ASGD under another name."},
-    {dropped_gradients, tell_dropped, "gradients that were not finite were dropped."},
+    {had_nonfinite, tell_nonfinite, "gradients that were not finite were not applied."},
+    {dropped_gradients, tell_dropped, "gradients were dropped, as the rule says."},
     {is_synthetic, NULL, "synthetic data. The error says that training works, and no more."},
     {is_limited, NULL, "a part of the data set only: not comparable with published figures."},
     {is_simulated, NULL,
@@ -78,20 +88,47 @@ static const note notes[] = {
 };
 enum { NOTES = sizeof notes / sizeof *notes };
 
-static void write_note(FILE *out, const note *n, const tg_report_run *runs, size_t count) {
-  bool any = false;
-  for (size_t i = 0; i < count; i++) {
-    if (!n->applies(&runs[i])) continue;
-    fputs(any ? ", <strong>" : "<li><strong>", out);
-    tg_html_text(out, runs[i].name);
-    fputs("</strong>", out);
-    any = true;
-    if (!n->tell) continue;
-    fputs(" (", out);
-    n->tell(out, &runs[i]);
-    fputs(")", out);
+/* The first member that a note is for, and how many there are. */
+static const tg_report_run *concerned(const note *n, const tg_report_group *g, size_t *count) {
+  const tg_report_run *first = NULL;
+  *count = 0;
+  for (size_t i = 0; i < g->count; i++) {
+    if (!n->applies(g->run[i])) continue;
+    if (!first) first = g->run[i];
+    ++*count;
   }
-  if (any) fprintf(out, ": %s</li>\n", n->text);
+  return first;
+}
+
+static void name_group(FILE *out, const note *n, const tg_report_group *g, size_t count,
+                       const tg_report_run *first) {
+  fputs("<strong>", out);
+  tg_html_text(out, g->count == 1 ? first->name : g->label);
+  fputs("</strong>", out);
+  if (count < g->count) fprintf(out, ", %zu of %zu", count, g->count);
+  if (!n->tell || g->count > 1) return;
+  fputs(" (", out);
+  n->tell(out, first);
+  fputs(")", out);
+}
+
+static void write_note(FILE *out, const note *n, const tg_report_set *s) {
+  size_t all = 0, count;
+  for (size_t i = 0; i < s->runs; i++) all += n->applies(&s->run[i]);
+  if (all == 0) return;
+  if (all == s->runs && s->runs > 1) {
+    fprintf(out, "<li><strong>All runs</strong>: %s</li>\n", n->text);
+    return;
+  }
+  const char *glue = "<li>";
+  for (size_t i = 0; i < s->groups; i++) {
+    const tg_report_run *first = concerned(n, &s->group[i], &count);
+    if (!first) continue;
+    fputs(glue, out);
+    name_group(out, n, &s->group[i], count, first);
+    glue = ", ";
+  }
+  fprintf(out, ": %s</li>\n", n->text);
 }
 
 /* ---- about all runs together ---- */
@@ -100,9 +137,9 @@ static bool same_text(const char *a, const char *b) {
   return (!a && !b) || (a && b && strcmp(a, b) == 0);
 }
 
-static void note_seeds(FILE *out, const tg_report_run *runs, size_t count) {
-  size_t single = 0;
-  for (size_t i = 0; i < count; i++) single += runs[i].group_size == 1;
+static void note_seeds(FILE *out, const tg_report_set *s) {
+  size_t single = 0, count = s->runs;
+  for (size_t i = 0; i < s->groups; i++) single += s->group[i].count == 1;
   if (single == 0) return;
   if (count == 1)
     fputs("<li>One run, one seed: no spread is known, so no difference from another run is "
@@ -134,82 +171,19 @@ static void note_comparison(FILE *out, const tg_report_run *runs, size_t count) 
           out);
   if (place)
     fputs("<li>These runs are not of one host and device: their times do not compare.</li>\n", out);
-  if (!isnan(tg_report_target(runs, count)))
-    fputs("<li>The test error for &#8220;epochs to&#8221; and &#8220;wall time to&#8221; is the "
-          "lowest that all runs reach. It is seen at evaluations only.</li>\n",
-          out);
 }
 
-void tg_report_notes(FILE *out, const tg_report_run *runs, size_t count) {
-  fputs("<section class=\"notes\"><h2>Before you compare</h2>\n<ul>\n", out);
-  for (size_t i = 0; i < NOTES; i++) write_note(out, &notes[i], runs, count);
-  note_seeds(out, runs, count);
-  if (count > 1) note_comparison(out, runs, count);
-  fputs("</ul></section>\n", out);
-}
-
-/* ---- spread ---- */
-
-typedef struct spread {
-  size_t count;
-  double sum, squares, least, most, wall;
-} spread;
-
-static spread spread_of(const tg_report_run *runs, size_t count, size_t group) {
-  spread s = {.least = INFINITY, .most = -INFINITY};
-  for (size_t i = 0; i < count; i++) {
-    if (runs[i].group != group || isnan(runs[i].error)) continue;
-    s.count++;
-    s.sum += runs[i].error;
-    s.wall += runs[i].end.wall_s;
-    s.least = fmin(s.least, runs[i].error);
-    s.most = fmax(s.most, runs[i].error);
-  }
-  for (size_t i = 0; i < count; i++) {
-    if (runs[i].group != group || isnan(runs[i].error)) continue;
-    double d = runs[i].error - s.sum / (double)s.count;
-    s.squares += d * d;
-  }
-  return s;
-}
-
-static void spread_row(FILE *out, const tg_report_run *first, const spread *s) {
-  double n = (double)s->count;
-  fputs("<tr><th scope=\"row\">", out);
-  tg_chart_key(out, first->group);
-  tg_html_text(out, first->name);
-  fprintf(out, " <small>and %zu more</small></th><td>%zu</td><td>", first->group_size - 1,
-          s->count);
-  tg_html_real(out, "%.2f %%", s->count ? s->sum / n : NAN);
-  fputs("</td><td>", out);
-  tg_html_real(out, "%.2f", s->count > 1 ? sqrt(s->squares / (n - 1)) : NAN);
-  fputs("</td><td>", out);
-  tg_html_real(out, "%.2f %%", s->least);
-  fputs("</td><td>", out);
-  tg_html_real(out, "%.2f %%", s->most);
-  fputs("</td><td>", out);
-  tg_html_time(out, s->count ? s->wall / n : NAN);
-  fputs("</td></tr>\n", out);
-}
-
-void tg_report_spread(FILE *out, const tg_report_run *runs, size_t count) {
-  size_t seen = 0;
-  bool any = false;
-  for (size_t i = 0; i < count; i++) {
-    if (runs[i].group < seen) continue;
-    seen = runs[i].group + 1;
-    if (runs[i].group_size < 2) continue;
-    if (!any)
-      fputs("<h2>Spread</h2>\n<p>Test error, final, of runs that differ in their seeds alone and "
-            "have finished.</p>\n<div class=\"wide\"><table class=\"num\">\n<thead><tr><td></td>"
-            "<th scope=\"col\">Runs</th><th scope=\"col\">Mean</th>"
-            "<th scope=\"col\">Standard deviation</th><th scope=\"col\">Lowest</th>"
-            "<th scope=\"col\">Highest</th><th scope=\"col\">Wall time, mean</th></tr></thead>\n"
-            "<tbody>\n",
-            out);
-    any = true;
-    spread s = spread_of(runs, count, runs[i].group);
-    spread_row(out, &runs[i], &s);
-  }
-  if (any) fputs("</tbody></table></div>\n", out);
+tg_status tg_report_notes(FILE *page, const tg_report_set *s) {
+  char *items = NULL;
+  FILE *out;
+  TG_TRY(tg_words_open(&items, &out));
+  for (size_t i = 0; i < NOTES; i++) write_note(out, &notes[i], s);
+  note_seeds(out, s);
+  if (s->runs > 1) note_comparison(out, s->run, s->runs);
+  tg_status status = tg_words_close(out);
+  if (status == TG_OK && *items)
+    fprintf(page, "<section class=\"notes\"><h2>Before you compare</h2>\n<ul>\n%s</ul></section>\n",
+            items);
+  free(items);
+  return status;
 }

@@ -13,8 +13,8 @@ enum { MAX_BINS = 1 << 20 };
 /* What any line may hold. */
 typedef struct line {
   tg_report_point point;
-  double workers, threads, parameters, memory, pushes, compute_s, wait_s, bytes, server_busy,
-      nonfinite;
+  double ranks, workers, threads, parameters, memory, train_samples, pushes, compute_s, wait_s,
+      network_s, bytes, server_busy, nonfinite, dropped;
   const char *kind, *split, *version, *mpi, *host, *device, *weights_hash;
   json_t *histogram;
 } line;
@@ -42,6 +42,8 @@ static const field fields[] = {
     {"mpi", TEXT, offsetof(line, mpi)},
     {"host", TEXT, offsetof(line, host)},
     {"device", TEXT, offsetof(line, device)},
+    {"ranks", COUNT, offsetof(line, ranks)},
+    {"train_samples", COUNT, offsetof(line, train_samples)},
     {"workers", COUNT, offsetof(line, workers)},
     {"threads", COUNT, offsetof(line, threads)},
     {"parameters", COUNT, offsetof(line, parameters)},
@@ -49,8 +51,10 @@ static const field fields[] = {
     {"pushes", COUNT, offsetof(line, pushes)},
     {"compute_s", SIZE, offsetof(line, compute_s)},
     {"wait_s", SIZE, offsetof(line, wait_s)},
+    {"network_s", SIZE, offsetof(line, network_s)},
     {"bytes", COUNT, offsetof(line, bytes)},
     {"nonfinite", COUNT, offsetof(line, nonfinite)},
+    {"dropped", COUNT, offsetof(line, dropped)},
     {"server_busy", SIZE, offsetof(line, server_busy)},
     {"weights_hash", TEXT, offsetof(line, weights_hash)},
     {"staleness_histogram", LIST, offsetof(line, histogram)},
@@ -130,7 +134,10 @@ static tg_status keep_text(char **to, const char *text) {
 }
 
 static void forget_workers(tg_report_run *run) {
-  run->worker_lines = run->pushes = run->compute_s = run->wait_s = run->bytes = 0;
+  free(run->worker);
+  run->worker = NULL;
+  run->worker_lines = 0;
+  run->pushes = run->compute_s = run->wait_s = run->network_s = run->bytes = 0;
   run->pushes_least = INFINITY;
   run->pushes_most = 0;
 }
@@ -139,7 +146,7 @@ void tg_report_forget_end(tg_report_run *run) {
   forget_workers(run);
   run->ended = false;
   run->end = (tg_report_point){NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
-  run->server_busy = run->nonfinite = NAN;
+  run->server_busy = run->nonfinite = run->dropped = NAN;
   free(run->weights_hash);
   free(run->histogram);
   run->weights_hash = NULL;
@@ -150,7 +157,9 @@ void tg_report_forget_end(tg_report_run *run) {
 /* A run that is continued starts again: an end before that was none. */
 static tg_status take_start(tg_report_run *run, const line *l) {
   tg_report_forget_end(run);
+  run->ranks = l->ranks;
   run->workers = l->workers;
+  run->train_samples = l->train_samples;
   run->threads = l->threads;
   run->parameters = l->parameters;
   run->memory = l->memory;
@@ -162,6 +171,7 @@ static tg_status take_start(tg_report_run *run, const line *l) {
 
 static tg_status take_train(tg_report_run *run, const line *l) {
   run->nonfinite = l->nonfinite;
+  run->dropped = l->dropped;
   return add_point(&run->train, &l->point);
 }
 
@@ -171,7 +181,13 @@ static tg_status take_eval(tg_report_run *run, const line *l) {
 }
 
 static tg_status take_worker(tg_report_run *run, const line *l) {
-  run->worker_lines++;
+  size_t n = run->worker_lines;
+  tg_report_worker *more =
+      n & (n - 1) ? run->worker : realloc(run->worker, (n ? 2 * n : 1) * sizeof *more);
+  if (!more) TG_FAIL(TG_ERUNTIME, "no memory for %zu workers", n);
+  run->worker = more;
+  run->worker[run->worker_lines++] = (tg_report_worker){l->compute_s, l->wait_s, l->network_s};
+  run->network_s += l->network_s;
   run->pushes += l->pushes;
   run->compute_s += l->compute_s;
   run->wait_s += l->wait_s;
@@ -193,6 +209,7 @@ static tg_status take_end(tg_report_run *run, const line *l) {
   run->end = l->point;
   run->server_busy = l->server_busy;
   run->nonfinite = l->nonfinite;
+  run->dropped = l->dropped;
   return keep_text(&run->weights_hash, l->weights_hash);
 }
 

@@ -91,28 +91,48 @@ void tg_report_derive(tg_report_run *run) {
   sum_train(run);
   sum_evaluations(run);
   if (isnan(run->workers)) run->workers = count_workers(run);
+  run->simulated = strcmp(c->transport_name, "sim") == 0;
+  if (run->simulated)
+    run->images_per_s =
+        run->end.sim_s > 0 ? run->train_samples * run->end.epoch / run->end.sim_s : NAN;
+  double samples = run->train_samples * run->end.epoch;
+  if (isnan(samples)) samples = run->pushes * (double)c->train_batch;
+  run->bytes_per_sample = samples > 0 ? run->bytes / samples : NAN;
+  run->equal_epoch_error = run->equal_time_error = NAN;
   run->lambda = !run->rule || !(run->rule->default_lambda > 0) ? NAN
                 : isnan(c->sync_lambda)                        ? (double)run->rule->default_lambda
                                                                : c->sync_lambda;
 }
 
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
 double tg_report_target(const tg_report_run *runs, size_t count) {
-  double worst = -1;
-  size_t having = 0;
-  for (size_t i = 0; i < count; i++) {
-    if (isnan(runs[i].best_error)) continue;
-    having++;
-    worst = fmax(worst, runs[i].best_error);
+  double *best = calloc(count + 1, sizeof *best), worst = NAN;
+  size_t n = 0;
+  for (size_t i = 0; best && i < count; i++)
+    if (!isnan(runs[i].best_error)) best[n++] = runs[i].best_error;
+  if (n >= 2) {
+    qsort(best, n, sizeof *best, ascending);
+    double median = best[(n - 1) / 2];
+    while (best[n - 1] > fmax(2 * median, median + 5)) n--;
+    double step = best[n - 1] >= 5 ? 1 : 0.1;
+    worst = ceil(best[n - 1] / step - 1e-9) * step;
   }
-  if (having < 2) return NAN;
-  double step = worst >= 5 ? 1 : 0.1;
-  return ceil(worst / step - 1e-9) * step;
+  free(best);
+  return worst;
 }
 
 const tg_report_point *tg_report_reached(const tg_report_run *run, double target) {
   for (size_t i = 0; i < run->eval.count; i++)
     if (run->eval.item[i].error <= target + 1e-9) return &run->eval.item[i];
   return NULL;
+}
+
+double tg_report_clock(const tg_report_run *run, const tg_report_point *point) {
+  return run->simulated ? point->sim_s : point->wall_s;
 }
 
 /* ---- reading ---- */
@@ -125,7 +145,8 @@ static const tg_rule *known_rule(const char *name) {
 
 static tg_status open_run(const char *path, tg_report_run *run) {
   tg_folder folder;
-  run->workers = run->threads = run->parameters = run->memory = NAN;
+  run->ranks = run->workers = run->threads = run->parameters = run->memory = NAN;
+  run->train_samples = NAN;
   run->last = (tg_report_point){NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
   tg_report_forget_end(run);
   TG_TRY(tg_folder_named(path, &folder));
@@ -154,17 +175,6 @@ static void name_runs(tg_report_run *runs, size_t count) {
   }
 }
 
-static void group_runs(tg_report_run *runs, size_t count) {
-  size_t groups = 0;
-  for (size_t i = 0; i < count; i++) {
-    size_t like = 0;
-    while (like < i && !tg_report_same_problem(&runs[like], &runs[i])) like++;
-    runs[i].group = like < i ? runs[like].group : groups++;
-  }
-  for (size_t i = 0; i < count; i++)
-    for (size_t k = 0; k < count; k++) runs[i].group_size += runs[k].group == runs[i].group;
-}
-
 tg_status tg_report_open(const char *const *paths, size_t count, tg_report_run *runs) {
   for (size_t i = 0; i < count; i++) {
     TG_TRY(open_run(paths[i], &runs[i]));
@@ -173,7 +183,6 @@ tg_status tg_report_open(const char *const *paths, size_t count, tg_report_run *
         TG_FAIL(TG_EUSAGE, "report: %s and %s are the same run", runs[k].path, runs[i].path);
   }
   name_runs(runs, count);
-  group_runs(runs, count);
   return TG_OK;
 }
 

@@ -2,16 +2,15 @@
 #include <math.h>
 #include <string.h>
 
+#include "run/report_chart.h"
 #include "run/report_parts.h"
 #include "tardigrad/run.h"
 
-enum { COLUMNS = 6 }; /* runs per table: what fits a printed page */
+enum { COLUMNS = 6, OPEN = 6 }; /* runs per table: what fits a printed page; shown at once */
 
 typedef struct sheet {
   FILE *out;
-  const tg_report_run *runs; /* all of them */
-  size_t count;
-  double target; /* test error to be reached, or NAN */
+  const tg_report_set *set;
 } sheet;
 
 typedef void (*cell)(const sheet *s, const tg_report_run *r);
@@ -130,14 +129,22 @@ static void cell_train_loss(const sheet *s, const tg_report_run *r) {
   tg_html_real(s->out, "%.4f", n ? r->train.item[n - 1].loss : NAN);
 }
 
+/* A run without evaluations has nothing to say about a target. */
+static bool missed(const sheet *s, const tg_report_run *r) {
+  if (r->eval.count == 0 || tg_report_reached(r, s->set->target)) return false;
+  fputs("not reached", s->out);
+  return true;
+}
+
 static void cell_target_epochs(const sheet *s, const tg_report_run *r) {
-  const tg_report_point *p = tg_report_reached(r, s->target);
-  tg_html_epoch(s->out, p ? p->epoch : NAN);
+  if (!missed(s, r)) tg_html_epoch(s->out, tg_value_target_epochs(s->set, r));
 }
 
 static void cell_target_time(const sheet *s, const tg_report_run *r) {
-  const tg_report_point *p = tg_report_reached(r, s->target);
-  tg_html_time(s->out, p ? p->wall_s : NAN);
+  if (missed(s, r)) return;
+  double time = tg_value_target_time(s->set, r);
+  tg_html_time(s->out, time);
+  if (r->simulated && isfinite(time)) fputs(" virtual", s->out);
 }
 
 /* ---- how fast ---- */
@@ -161,6 +168,10 @@ static void cell_updates(const sheet *s, const tg_report_run *r) {
 static void cell_bytes(const sheet *s, const tg_report_run *r) {
   bool known = r->worker_lines > 0 && r->end.update > 0;
   tg_html_bytes(s->out, known ? r->bytes / r->end.update : NAN);
+}
+
+static void cell_sample_bytes(const sheet *s, const tg_report_run *r) {
+  tg_html_bytes(s->out, r->bytes_per_sample);
 }
 
 static void cell_busy(const sheet *s, const tg_report_run *r) {
@@ -215,6 +226,14 @@ static void cell_nonfinite(const sheet *s, const tg_report_run *r) {
   tg_html_count(s->out, r->nonfinite);
 }
 
+static void cell_dropped(const sheet *s, const tg_report_run *r) {
+  tg_html_count(s->out, r->dropped);
+}
+
+static void cell_ranks(const sheet *s, const tg_report_run *r) {
+  tg_html_count(s->out, r->ranks);
+}
+
 static void cell_hash(const sheet *s, const tg_report_run *r) {
   fputs("<code>", s->out);
   text_or_dash(s->out, r->weights_hash);
@@ -247,6 +266,7 @@ static const row rows[] = {
     {"Epochs", "effective passes", cell_epochs},
     {"Transport", NULL, cell_transport},
     {"Device, precision", NULL, cell_device},
+    {"Ranks", NULL, cell_ranks},
     {"Threads per rank", NULL, cell_threads},
     {"Host", NULL, cell_host},
     {"Seed", NULL, cell_seed},
@@ -256,14 +276,15 @@ static const row rows[] = {
     {"Test error, lowest", "of all evaluations", cell_best},
     {"Training loss, last", NULL, cell_train_loss},
     {"Epochs to", NULL, cell_target_epochs},
-    {"Wall time to", NULL, cell_target_time},
+    {"Time to", NULL, cell_target_time},
     {"Weights", "XXH3-128", cell_hash},
     {"How fast", NULL, NULL},
     {"Wall time", NULL, cell_wall},
     {"Virtual time", "simulator", cell_virtual},
-    {"Images per second", "mean, evaluations included", cell_images},
+    {"Images per second", "mean, on the run&#39;s clock", cell_images},
     {"Updates", NULL, cell_updates},
     {"Bytes per update", "pushed and pulled", cell_bytes},
+    {"Bytes per sample", "pushed and pulled", cell_sample_bytes},
     {"Server busy", "of wall time", cell_busy},
     {"Workers waiting", "of their time", cell_waiting},
     {"Gradients per worker", NULL, cell_pushes},
@@ -273,39 +294,31 @@ static const row rows[] = {
     {"Staleness, 99th percentile", "updates", cell_staleness_p99},
     {"Staleness, largest", "updates", cell_staleness_max},
     {"Correction ratio r, mean", "|correction| / |gradient|", cell_ratio},
-    {"Gradients dropped", "not finite", cell_nonfinite},
+    {"Gradients not finite", "not applied", cell_nonfinite},
+    {"Gradients dropped", "by the rule", cell_dropped},
     {"Program, MPI", NULL, cell_version},
 };
 enum { ROWS = sizeof rows / sizeof *rows };
 
-/* Of these, what a comparison begins with. */
-static const row briefs[] = {
-    {"Rule", NULL, cell_rule},        {"Workers", NULL, cell_workers},
-    {"Test error", NULL, cell_error}, {"Wall time", NULL, cell_wall},
-    {"Images/s", NULL, cell_images},  {"Staleness", NULL, cell_staleness_mean},
-    {"r", NULL, cell_ratio},
-};
-enum { BRIEFS = sizeof briefs / sizeof *briefs };
-
 static bool is_wanted(const sheet *s, const row *r) {
-  if (r->cell == cell_target_epochs || r->cell == cell_target_time) return !isnan(s->target);
+  if (r->cell == cell_target_epochs || r->cell == cell_target_time) return !isnan(s->set->target);
   if (r->cell != cell_virtual) return true;
-  for (size_t i = 0; i < s->count; i++)
-    if (strcmp(s->runs[i].config->transport_name, "sim") == 0) return true;
+  for (size_t i = 0; i < s->set->runs; i++)
+    if (s->set->run[i].simulated) return true;
   return false;
 }
 
-static void name_cell(FILE *out, const tg_report_run *run) {
-  tg_chart_key(out, run->group);
+static void name_cell(FILE *out, const tg_report_set *set, const tg_report_run *run) {
+  tg_chart_key(out, set->group[run->group].look);
   tg_html_text(out, run->name);
   if (!run->ended) fputs(" <em>unfinished</em>", out);
 }
 
-static void head(FILE *out, const tg_report_run *runs, size_t count) {
+static void head(FILE *out, const tg_report_set *set, const tg_report_run *runs, size_t count) {
   fputs("<thead><tr><td></td>", out);
   for (size_t i = 0; i < count; i++) {
     fputs("<th scope=\"col\">", out);
-    name_cell(out, &runs[i]);
+    name_cell(out, set, &runs[i]);
     fputs("</th>", out);
   }
   fputs("</tr></thead>\n", out);
@@ -318,7 +331,7 @@ static void write_row(const sheet *s, const row *r, const tg_report_run *runs, s
   }
   fprintf(s->out, "<tr><th scope=\"row\">%s", r->label);
   if (r->cell == cell_target_epochs || r->cell == cell_target_time)
-    fprintf(s->out, " %g %% test error", s->target);
+    fprintf(s->out, " %g %% test error", s->set->target);
   if (r->unit) fprintf(s->out, " <small>%s</small>", r->unit);
   fputs("</th>", s->out);
   for (size_t i = 0; i < count; i++) {
@@ -327,25 +340,6 @@ static void write_row(const sheet *s, const row *r, const tg_report_run *runs, s
     fputs("</td>", s->out);
   }
   fputs("</tr>\n", s->out);
-}
-
-void tg_report_summary(FILE *out, const tg_report_run *runs, size_t count) {
-  sheet s = {out, runs, count, NAN};
-  fputs("<div class=\"wide\"><table class=\"num\">\n<thead><tr><th scope=\"col\">Run</th>", out);
-  for (size_t k = 0; k < BRIEFS; k++) fprintf(out, "<th scope=\"col\">%s</th>", briefs[k].label);
-  fputs("</tr></thead>\n<tbody>\n", out);
-  for (size_t i = 0; i < count; i++) {
-    fputs("<tr><th scope=\"row\">", out);
-    name_cell(out, &runs[i]);
-    fputs("</th>", out);
-    for (size_t k = 0; k < BRIEFS; k++) {
-      fputs("<td>", out);
-      briefs[k].cell(&s, &runs[i]);
-      fputs("</td>", out);
-    }
-    fputs("</tr>\n", out);
-  }
-  fputs("</tbody></table></div>\n", out);
 }
 
 static bool differs(const tg_report_run *runs, size_t count, size_t setting) {
@@ -362,7 +356,7 @@ static void differing(const sheet *s, const tg_report_run *runs, size_t count) {
   fprintf(s->out, "<tr class=\"part\"><th colspan=\"%zu\">Settings that differ</th></tr>\n",
           count + 1);
   for (size_t k = 0; k < tg_report_setting_count(); k++) {
-    if (!differs(s->runs, s->count, k)) continue;
+    if (!differs(s->set->run, s->set->runs, k)) continue;
     fprintf(s->out, "<tr><th scope=\"row\"><code>%s</code></th>", tg_report_setting_name(k));
     for (size_t i = 0; i < count; i++) {
       fputs("<td>", s->out);
@@ -373,19 +367,23 @@ static void differing(const sheet *s, const tg_report_run *runs, size_t count) {
   }
 }
 
-void tg_report_tables(FILE *out, const tg_report_run *runs, size_t count) {
-  sheet s = {out, runs, count, tg_report_target(runs, count)};
+void tg_report_tables(FILE *out, const tg_report_set *set) {
+  sheet s = {out, set};
+  size_t count = set->runs;
+  if (count > OPEN) fprintf(out, "<details><summary>All %zu runs</summary>\n", count);
   for (size_t lo = 0; lo < count; lo += COLUMNS) {
+    const tg_report_run *runs = set->run + lo;
     size_t columns = count - lo < COLUMNS ? count - lo : COLUMNS;
     fprintf(
         out,
         "<div class=\"wide\"><table class=\"runs\" style=\"min-width:%zupx;max-width:%zupx\">\n",
         180 + 110 * columns, 260 + 300 * columns);
-    head(out, runs + lo, columns);
+    head(out, set, runs, columns);
     fputs("<tbody>\n", out);
     for (size_t i = 0; i < ROWS; i++)
-      if (is_wanted(&s, &rows[i])) write_row(&s, &rows[i], runs + lo, columns);
-    if (count > 1) differing(&s, runs + lo, columns);
+      if (is_wanted(&s, &rows[i])) write_row(&s, &rows[i], runs, columns);
+    if (count > 1) differing(&s, runs, columns);
     fputs("</tbody></table></div>\n", out);
   }
+  if (count > OPEN) fputs("</details>\n", out);
 }

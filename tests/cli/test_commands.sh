@@ -37,6 +37,19 @@ Y
 "$TARDIGRAD" -q export runs/mlp -o weights.safetensors || fail "export"
 "$TARDIGRAD" -q report runs/mlp runs/again -o both.html || fail "report"
 [ -s runs/mlp/report.html ] && [ -s both.html ] || fail "no report"
+code() { local want=$1 word=$2; shift 2; "$TARDIGRAD" "$@" >/dev/null 2>err.txt; local rc=$?
+  [ $rc = "$want" ] && [ "$(wc -l < err.txt)" = 1 ] && grep -qF -- "$word" err.txt ||
+    fail "$*: exit $rc, $(cat err.txt)"; }
+code 66 'runs/none: no such run' report runs/none
+code 2 '--target 0: expected a test error in percent' report runs/mlp --target 0
+code 2 '--target 7x' report runs/mlp --target 7x
+code 2 '--target: a value is missing' report runs/mlp --target
+mkdir -p torn && cp runs/mlp/config.yaml torn && { head -n 1 runs/mlp/metrics.jsonl; echo '{"kind": "eval", "loss": }'; } > torn/metrics.jsonl
+code 65 'torn/metrics.jsonl:2: expected one JSON object' report torn
+# A page that cannot be written does not take the run with it.
+rm -f runs/again/report.html && mkdir -p runs/again/report.html/full
+"$TARDIGRAD" -q train mlp.yaml run.name=again resume=auto 2> err.txt || fail "a run ends badly because of its report"
+grep -q 'no report: .*tardigrad report runs/again makes one' err.txt || fail "nobody says that the report is missing"
 "$TARDIGRAD" -q train mlp.yaml || fail "train again"
 [ -d runs/mlp.1 ] || fail "the earlier run was not kept"
 [ "$(find . -name '*.part' | wc -l)" = 0 ] || fail "half written files are left"

@@ -1,5 +1,5 @@
-/* The report: known numbers on the page, markup that closes and is escaped, notes that are due,
- * inputs that are wrong. */
+/* The report: known numbers on the page, markup that closes and is escaped, notes that are due.
+ */
 #include <check.h>
 #include <errno.h>
 #include <ftw.h>
@@ -9,172 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "support/page.h"
+#include "run/report_chart.h"
 #include "run/report_parts.h"
 #include "tardigrad/report.h"
 #include "tardigrad/rng.h"
-
-static char folder[64], page_path[96];
-
-static void make_folder(void) {
-  const char *base = getenv("TMPDIR");
-  snprintf(folder, sizeof folder, "%.30s/report-XXXXXX", base ? base : "/tmp");
-  ck_assert_ptr_nonnull(mkdtemp(folder));
-  snprintf(page_path, sizeof page_path, "%s/page.html", folder);
-}
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk) {
-  (void)info;
-  (void)kind;
-  (void)walk;
-  return remove(path);
-}
-
-static void remove_folder(void) {
-  nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void put(const char *run, const char *name, const char *text) {
-  char path[256];
-  snprintf(path, sizeof path, "%s/%s/%s", folder, run, name);
-  FILE *file = fopen(path, "wb");
-  ck_assert_ptr_nonnull(file);
-  ck_assert_uint_eq(fwrite(text, 1, strlen(text), file), strlen(text));
-  fclose(file);
-}
-
-/* The path of a new run; the caller's to free. */
-static char *make_run(const char *run, const char *config, const char *metrics) {
-  char path[256];
-  snprintf(path, sizeof path, "%s/%s", folder, run);
-  ck_assert(mkdir(path, 0777) == 0 || errno == EEXIST);
-  put(run, "config.yaml", config);
-  put(run, "metrics.jsonl", metrics);
-  return strdup(path);
-}
-
-static char *read_page(void) {
-  FILE *file = fopen(page_path, "rb");
-  ck_assert_ptr_nonnull(file);
-  ck_assert_int_eq(fseek(file, 0, SEEK_END), 0);
-  size_t size = (size_t)ftell(file);
-  rewind(file);
-  char *text = calloc(size + 1, 1);
-  ck_assert_uint_eq(fread(text, 1, size, file), size);
-  fclose(file);
-  return text;
-}
-
-/* ---- is it a page? ---- */
-
-static void check_text(const char *from, const char *to) {
-  static const char *const entities[] = {"&lt;",  "&gt;",    "&amp;",   "&quot;",
-                                         "&#39;", "&#8220;", "&#8221;", "&#177;"};
-  for (const char *c = from; c < to; c++) {
-    ck_assert_msg(*c != '>', "a bare > in %.40s", c - (c - from < 20 ? c - from : 20));
-    if (*c != '&') continue;
-    bool known = false;
-    for (size_t i = 0; i < sizeof entities / sizeof *entities; i++)
-      known |= strncmp(c, entities[i], strlen(entities[i])) == 0;
-    ck_assert_msg(known, "no entity: %.20s", c);
-  }
-}
-
-/* Every tag closed in its order, every value quoted, nothing bare in text or values. */
-static void check_well_formed(const char *page) {
-  const char *open[64];
-  size_t depth = 0, lengths[64];
-  const char *doctype = "<!DOCTYPE html>\n";
-  ck_assert_int_eq(strncmp(page, doctype, strlen(doctype)), 0);
-  const char *text = page + strlen(doctype);
-  for (const char *tag; (tag = strchr(text, '<'));) {
-    bool styled = depth && strncmp(open[depth - 1], "style", 5) == 0;
-    if (!styled) check_text(text, tag);
-    const char *name = tag + 1 + (tag[1] == '/'), *end = name;
-    size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789");
-    ck_assert_msg(length > 0, "a bare < in %.40s", tag);
-    for (bool quoted = false; quoted || *end != '>'; end++) {
-      ck_assert_msg(*end && *end != '<', "unfinished tag %.40s", tag);
-      if (*end == '"') quoted = !quoted;
-      ck_assert_msg(quoted || *end != '=' || end[1] == '"', "unquoted: %.60s", tag);
-    }
-    if (tag[1] == '/') {
-      ck_assert_msg(depth > 0 && lengths[depth - 1] == length &&
-                        memcmp(open[depth - 1], name, length) == 0,
-                    "%.20s closes %.20s", tag, depth ? open[depth - 1] : "nothing");
-      depth--;
-    } else if (end[-1] != '/') {
-      ck_assert_uint_lt(depth, 64);
-      open[depth] = name;
-      lengths[depth++] = length;
-    }
-    text = end + 1;
-  }
-  ck_assert_uint_eq(depth, 0);
-  ck_assert_str_eq(text, "\n");
-}
-
-/* No number that is none has reached a drawing or a cell, and nothing is fetched from elsewhere. */
-static void check_contained(const char *page) {
-  static const char *const banned[] = {"<script", "http:", "https:", "src=", "@import",
-                                       "url(",    ">nan",  ">-nan",  ">inf", ">-inf"};
-  static const char *const drawn[] = {" d=\"", " x=\"", " y=\""};
-  for (size_t i = 0; i < sizeof banned / sizeof *banned; i++)
-    ck_assert_msg(!strstr(page, banned[i]), "%s is on the page", banned[i]);
-  for (size_t i = 0; i < sizeof drawn / sizeof *drawn; i++)
-    for (const char *at = page; (at = strstr(at, drawn[i]));) {
-      at += strlen(drawn[i]);
-      size_t length = strspn(at, "MmLlHhVvaz0123456789.- ");
-      ck_assert_msg(at[length] == '"', "not drawable: %.*s", (int)length + 12, at);
-    }
-}
-
-static char *report(const char *const *runs, int count) {
-  tg_status status = tg_report_write(runs, count, page_path);
-  ck_assert_msg(status == TG_OK, "%s", tg_status_message());
-  char *page = read_page();
-  check_well_formed(page);
-  check_contained(page);
-  return page;
-}
-
-static const char *row_of(const char *page, const char *label) {
-  char head[128];
-  snprintf(head, sizeof head, "<th scope=\"row\">%s", label);
-  for (const char *at = page; (at = strstr(at, head)); at++) {
-    const char *after = at + strlen(head);
-    if (strncmp(after, "</th>", 5) == 0 || strncmp(after, " <small>", 8) == 0) return after;
-  }
-  ck_abort_msg("no row %s", label);
-}
-
-/* The cell of the column-th run in the row of that label, in the large table. */
-static const char *cell(const char *page, const char *label, int column) {
-  static char out[256];
-  const char *at = row_of(page, label);
-  for (int i = 0; i <= column; i++) {
-    at = strstr(at, "<td>");
-    ck_assert_ptr_nonnull(at);
-    at += 4;
-  }
-  const char *end = strstr(at, "</td>");
-  ck_assert_ptr_nonnull(end);
-  snprintf(out, sizeof out, "%.*s", (int)(end - at), at);
-  return out;
-}
-
-static void expect(const char *page, const char *label, int column, const char *expected) {
-  const char *found = cell(page, label, column);
-  ck_assert_msg(strcmp(found, expected) == 0, "%s, run %d: '%s', expected '%s'", label, column,
-                found, expected);
-}
-
-static void expect_text(const char *page, const char *text) {
-  ck_assert_msg(strstr(page, text), "not on the page: %s", text);
-}
-
-static void expect_no_text(const char *page, const char *text) {
-  ck_assert_msg(!strstr(page, text), "on the page: %s", text);
-}
 
 /* ---- runs with known numbers ---- */
 
@@ -221,45 +60,46 @@ static const char plain_metrics[] =
     "\"loss\": null, \"staleness_histogram\": [9]}\n";
 
 START_TEST(the_page_holds_the_numbers) {
-  char *runs[] = {make_run("late", late_config, START TRAIN EVAL WORKERS END),
-                  make_run("plain", "train: {epochs: 2}\nsync: {rule: sgd}\n", plain_metrics)};
-  char *page = report((const char *const *)runs, 2);
-  expect_text(page, "<title>2 runs compared - TardiGrad</title>");
-  expect(page, "Rule", 0, "dc-asgd-a");
-  expect(page, "Workers", 0, "4");
-  expect(page, "Model", 0, "resnet20");
-  expect(page, "Parameters", 0, "269,722");
-  expect(page, "Data", 0, "cifar10, crop_flip");
-  expect(page, "Lambda", 0, "2");
-  expect(page, "Learning rate, optimiser", 0, "0.05, momentum 0.8, decay 0.0001; steps at 80, 120");
-  expect(page, "Batch", 0, "32");
-  expect(page, "Epochs", 0, "1 of 1");
-  expect(page, "Transport", 0, "mpi");
-  expect(page, "Device, precision", 0, "a device, fp32");
-  expect(page, "Threads per rank", 0, "3");
-  expect(page, "Host", 0, "node");
-  expect(page, "Seed", 0, "7");
-  expect(page, "Test error, final", 0, "12.50 %");
-  expect(page, "Test loss, final", 0, "0.4321");
-  expect(page, "Test error, lowest", 0, "11.25 % at epoch 0.5");
-  expect(page, "Training loss, last", 0, "0.5123");
-  expect(page, "Epochs to 13 % test error", 0, "0.5");
-  expect(page, "Wall time to 13 % test error", 0, "4.15 s");
-  expect(page, "Weights", 0, "<code>0123456789abcdef0123456789abcdef</code>");
-  expect(page, "Wall time", 0, "12 min 34 s");
-  expect(page, "Images per second", 0, "400");
-  expect(page, "Updates", 0, "20");
-  expect(page, "Bytes per update", 0, "100 kB");
-  expect(page, "Server busy", 0, "25.6 %");
-  expect(page, "Workers waiting", 0, "25.0 %");
-  expect(page, "Gradients per worker", 0, "8 to 12");
-  expect(page, "Memory", 0, "123 MB");
-  expect(page, "Staleness, mean", 0, "1.95");
-  expect(page, "Staleness, 99th percentile", 0, "3");
-  expect(page, "Staleness, largest", 0, "3");
-  expect(page, "Correction ratio r, mean", 0, "0.0025");
-  expect(page, "Gradients dropped", 0, "7");
-  expect(page, "Program, MPI", 0, "9.8.7, Some MPI 1.2");
+  char *runs[] = {page_run("late", late_config, START TRAIN EVAL WORKERS END),
+                  page_run("plain", "train: {epochs: 2}\nsync: {rule: sgd}\n", plain_metrics)};
+  char *page = page_of((const char *const *)runs, 2);
+  page_has(page, "<title>2 runs compared - TardiGrad</title>");
+  page_expect(page, "Rule", 0, "dc-asgd-a");
+  page_expect(page, "Workers", 0, "4");
+  page_expect(page, "Model", 0, "resnet20");
+  page_expect(page, "Parameters", 0, "269,722");
+  page_expect(page, "Data", 0, "cifar10, crop_flip");
+  page_expect(page, "Lambda", 0, "2");
+  page_expect(page, "Learning rate, optimiser", 0,
+              "0.05, momentum 0.8, decay 0.0001; steps at 80, 120");
+  page_expect(page, "Batch", 0, "32");
+  page_expect(page, "Epochs", 0, "1 of 1");
+  page_expect(page, "Transport", 0, "mpi");
+  page_expect(page, "Device, precision", 0, "a device, fp32");
+  page_expect(page, "Threads per rank", 0, "3");
+  page_expect(page, "Host", 0, "node");
+  page_expect(page, "Seed", 0, "7");
+  page_expect(page, "Test error, final", 0, "12.50 %");
+  page_expect(page, "Test loss, final", 0, "0.4321");
+  page_expect(page, "Test error, lowest", 0, "11.25 % at epoch 0.5");
+  page_expect(page, "Training loss, last", 0, "0.5123");
+  page_expect(page, "Epochs to 13 % test error", 0, "0.5");
+  page_expect(page, "Time to 13 % test error", 0, "4.15 s");
+  page_expect(page, "Weights", 0, "<code>0123456789abcdef0123456789abcdef</code>");
+  page_expect(page, "Wall time", 0, "12 min 34 s");
+  page_expect(page, "Images per second", 0, "400");
+  page_expect(page, "Updates", 0, "20");
+  page_expect(page, "Bytes per update", 0, "100 kB");
+  page_expect(page, "Server busy", 0, "25.6 %");
+  page_expect(page, "Workers waiting", 0, "25.0 %");
+  page_expect(page, "Gradients per worker", 0, "8 to 12");
+  page_expect(page, "Memory", 0, "123 MB");
+  page_expect(page, "Staleness, mean", 0, "1.95");
+  page_expect(page, "Staleness, 99th percentile", 0, "3");
+  page_expect(page, "Staleness, largest", 0, "3");
+  page_expect(page, "Correction ratio r, mean", 0, "0.0025");
+  page_expect(page, "Gradients not finite", 0, "7");
+  page_expect(page, "Program, MPI", 0, "9.8.7, Some MPI 1.2");
   free(page);
   free(runs[0]);
   free(runs[1]);
@@ -267,14 +107,14 @@ START_TEST(the_page_holds_the_numbers) {
 END_TEST
 
 START_TEST(what_is_missing_is_a_dash) {
-  char *runs[] = {make_run("late", late_config, START TRAIN EVAL WORKERS END),
-                  make_run("plain", "train: {epochs: 2}\nsync: {rule: sgd}\n", plain_metrics)};
-  char *page = report((const char *const *)runs, 2);
-  expect(page, "Test error, final", 1, "12.75 %");
-  expect(page, "Workers", 1, "1");
-  expect(page, "Staleness, mean", 1, "0.00");
-  expect(page, "Epochs to 13 % test error", 1, "2");
-  expect(page, "Wall time", 1, "61.0 s");
+  char *runs[] = {page_run("late", late_config, START TRAIN EVAL WORKERS END),
+                  page_run("plain", "train: {epochs: 2}\nsync: {rule: sgd}\n", plain_metrics)};
+  char *page = page_of((const char *const *)runs, 2);
+  page_expect(page, "Test error, final", 1, "12.75 %");
+  page_expect(page, "Workers", 1, "1");
+  page_expect(page, "Staleness, mean", 1, "0.00");
+  page_expect(page, "Epochs to 13 % test error", 1, "2");
+  page_expect(page, "Wall time", 1, "61.0 s");
   static const char *const missing[] = {"Parameters",
                                         "Lambda",
                                         "Host",
@@ -288,11 +128,12 @@ START_TEST(what_is_missing_is_a_dash) {
                                         "Program, MPI",
                                         "Gradients per worker",
                                         "Threads per rank",
+                                        "Gradients not finite",
                                         "Gradients dropped",
                                         "Correction ratio r, mean"};
   for (size_t i = 0; i < sizeof missing / sizeof *missing; i++)
-    expect(page, missing[i], 1, TG_DASH);
-  expect(page, "Weights", 1, "<code>" TG_DASH "</code>");
+    page_expect(page, missing[i], 1, TG_DASH);
+  page_expect(page, "Weights", 1, "<code>" TG_DASH "</code>");
   free(page);
   free(runs[0]);
   free(runs[1]);
@@ -300,15 +141,15 @@ START_TEST(what_is_missing_is_a_dash) {
 END_TEST
 
 START_TEST(settings_that_differ_are_listed) {
-  char *runs[] = {make_run("late", late_config, START TRAIN EVAL WORKERS END),
-                  make_run("plain", "train: {epochs: 2}\nsync: {rule: sgd}\n", plain_metrics)};
-  char *page = report((const char *const *)runs, 2);
-  expect(page, "<code>sync.rule</code>", 1, "sgd");
-  expect(page, "<code>optimizer.schedule</code>", 0, "80:0.1, 120:0.1");
-  expect(page, "<code>optimizer.schedule</code>", 1, TG_DASH);
-  expect_no_text(page, "<code>sync.epsilon</code>"); /* the same in both */
-  expect_no_text(page, "<code>run.name</code>");     /* changes nothing */
-  expect_no_text(page, "<code>run.seed</code>");
+  char *runs[] = {page_run("late", late_config, START TRAIN EVAL WORKERS END),
+                  page_run("plain", "train: {epochs: 2}\nsync: {rule: sgd}\n", plain_metrics)};
+  char *page = page_of((const char *const *)runs, 2);
+  page_expect(page, "<code>sync.rule</code>", 1, "sgd");
+  page_expect(page, "<code>optimizer.schedule</code>", 0, "80:0.1, 120:0.1");
+  page_expect(page, "<code>optimizer.schedule</code>", 1, TG_DASH);
+  page_has_not(page, "<code>sync.epsilon</code>"); /* the same in both */
+  page_has_not(page, "<code>run.name</code>");     /* changes nothing */
+  page_has_not(page, "<code>run.seed</code>");
   free(page);
   free(runs[0]);
   free(runs[1]);
@@ -317,18 +158,18 @@ END_TEST
 
 START_TEST(names_are_text_and_nothing_else) {
   static const char *const name = "<b>&\"x'\xff\x01";
-  char *run = make_run(name,
+  char *run = page_run(name,
                        "run: {name: '<i>&\"'}\ndata: {path: '</pre><script>'}\n"
                        "sync: {rule: asgd}\n",
                        "{\"kind\": \"start\", \"host\": \"</td><b>\", \"device\": \"&amp;\"}\n"
                        "{\"kind\": \"eval\", \"epoch\": 1, \"error\": 3}\n");
-  char *page = report((const char *const *)&run, 1);
-  expect_text(page, "<h1>&lt;b&gt;&amp;&quot;x&#39;\xEF\xBF\xBD\xEF\xBF\xBD</h1>");
-  expect(page, "Host", 0, "&lt;/td&gt;&lt;b&gt;");
-  expect(page, "Device, precision", 0, "&amp;amp;, fp32");
-  expect_text(page, "&lt;/pre&gt;&lt;script&gt;");
-  expect_no_text(page, "<b>");
-  expect_no_text(page, "<i>");
+  char *page = page_of((const char *const *)&run, 1);
+  page_has(page, "<h1>&lt;b&gt;&amp;&quot;x&#39;\xEF\xBF\xBD\xEF\xBF\xBD</h1>");
+  page_expect(page, "Host", 0, "&lt;/td&gt;&lt;b&gt;");
+  page_expect(page, "Device, precision", 0, "&amp;amp;, fp32");
+  page_has(page, "&lt;/pre&gt;&lt;script&gt;");
+  page_has_not(page, "<b>");
+  page_has_not(page, "<i>");
   free(page);
   free(run);
 }
@@ -340,15 +181,15 @@ START_TEST(an_unfinished_run_is_marked) {
   for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
     char metrics[4096];
     snprintf(metrics, sizeof metrics, "%s%s", START TRAIN EVAL, tails[i]);
-    char *run = make_run("late", late_config, metrics);
-    char *page = report((const char *const *)&run, 1);
-    expect_text(page, "late <em>unfinished</em>");
-    expect_text(page, "not finished, there is no end line");
-    expect(page, "Test error, final", 0, TG_DASH);
-    expect(page, "Wall time", 0, TG_DASH);
-    expect(page, "Staleness, mean", 0, TG_DASH);
-    expect(page, "Test error, lowest", 0, "11.25 % at epoch 0.5");
-    expect(page, "Gradients dropped", 0, "7");
+    char *run = page_run("late", late_config, metrics);
+    char *page = page_of((const char *const *)&run, 1);
+    page_has(page, "late <em>unfinished</em>");
+    page_has(page, "not finished, there is no end line");
+    page_expect(page, "Test error, final", 0, TG_DASH);
+    page_expect(page, "Wall time", 0, TG_DASH);
+    page_expect(page, "Staleness, mean", 0, TG_DASH);
+    page_expect(page, "Test error, lowest", 0, "11.25 % at epoch 0.5");
+    page_expect(page, "Gradients not finite", 0, "7");
     free(page);
     free(run);
   }
@@ -356,33 +197,33 @@ START_TEST(an_unfinished_run_is_marked) {
 END_TEST
 
 START_TEST(a_run_that_goes_on_after_its_end_is_unfinished) {
-  char *run = make_run("late", late_config, START TRAIN EVAL WORKERS END START);
-  char *page = report((const char *const *)&run, 1);
-  expect_text(page, "late <em>unfinished</em>");
-  expect(page, "Weights", 0, "<code>" TG_DASH "</code>");
-  expect(page, "Gradients per worker", 0, TG_DASH);
+  char *run = page_run("late", late_config, START TRAIN EVAL WORKERS END START);
+  char *page = page_of((const char *const *)&run, 1);
+  page_has(page, "late <em>unfinished</em>");
+  page_expect(page, "Weights", 0, "<code>" TG_DASH "</code>");
+  page_expect(page, "Gradients per worker", 0, TG_DASH);
   free(page);
   free(run);
 }
 END_TEST
 
 START_TEST(an_evaluation_before_the_end_is_not_final) {
-  char *run = make_run("late", late_config,
+  char *run = page_run("late", late_config,
                        "{\"kind\": \"eval\", \"update\": 19, \"epoch\": 1, \"error\": 9}\n" END);
-  char *page = report((const char *const *)&run, 1);
-  expect(page, "Test error, final", 0, TG_DASH);
-  expect_text(page, "not evaluated after the last update");
+  char *page = page_of((const char *const *)&run, 1);
+  page_expect(page, "Test error, final", 0, TG_DASH);
+  page_has(page, "not evaluated after the last update");
   free(page);
   free(run);
 }
 END_TEST
 
 START_TEST(an_empty_run_is_a_page_too) {
-  char *run = make_run("empty", "", "");
-  char *page = report((const char *const *)&run, 1);
-  expect_text(page, "Test error over epochs: not drawn, no run has been evaluated.");
-  expect_text(page, "Staleness: not drawn, no finished run has applied a late gradient.");
-  expect_no_text(page, "class=\"chart\"");
+  char *run = page_run("empty", "", "");
+  char *page = page_of((const char *const *)&run, 1);
+  page_has(page, "Test error over effective passes: not drawn, no run has been evaluated.");
+  page_has(page, "Staleness: not drawn, no finished run has applied a late gradient.");
+  page_has_not(page, "class=\"chart\"");
   free(page);
   free(run);
 }
@@ -405,8 +246,8 @@ START_TEST(a_small_correction_is_called_chance) {
     snprintf(metrics, sizeof metrics,
              "{\"kind\": \"train\", \"update\": 5, \"epoch\": 1, \"correction_ratio\": %s}\n",
              cases[i].ratio);
-    char *run = make_run("r", config, metrics);
-    char *page = report((const char *const *)&run, 1);
+    char *run = page_run("r", config, metrics);
+    char *page = page_of((const char *const *)&run, 1);
     ck_assert_msg(!!strstr(page, small_ratio) == cases[i].chance, "case %zu", i);
     ck_assert_msg(!!strstr(page, "ASGD under another name") == cases[i].nothing, "case %zu", i);
     free(page);
@@ -430,39 +271,39 @@ START_TEST(one_seed_has_no_spread_and_several_have) {
              "{\"kind\": \"eval\", \"update\": 5, \"epoch\": 1, \"error\": %g}\n"
              "{\"kind\": \"end\", \"wall_s\": %d, \"update\": 5, \"epoch\": 1}\n",
              errors[i % 3], 10 * (i + 1));
-    runs[i] = make_run(name, config, metrics);
+    runs[i] = page_run(name, config, metrics);
   }
-  char *page = report((const char *const *)runs, 1);
-  expect_text(page, "One run, one seed: no spread is known");
+  char *page = page_of((const char *const *)runs, 1);
+  page_has(page, "One run, one seed: no spread is known");
   free(page);
-  page = report((const char *const *)runs + 2, 2);
-  expect_text(page, "One seed per configuration: no spread is known");
+  page = page_of((const char *const *)runs + 2, 2);
+  page_has(page, "One seed per configuration: no spread is known");
   free(page);
-  page = report((const char *const *)runs, 4);
-  expect_text(page, "No other seed: for 1 of the 4 runs no spread is known.");
-  /* 33.5/3; sqrt(((1.1667)^2 + (0.1667)^2 + (1.3333)^2)/2) */
-  expect_text(page, "<td>3</td><td>11.17 %</td><td>1.26</td><td>10.00 %</td><td>12.50 %</td>"
-                    "<td>20.0 s</td>");
+  page = page_of((const char *const *)runs, 4);
+  page_has(page, "No other seed: for 1 of the 4 runs no spread is known.");
+  page_has(page, "asgd <small>3 seeds</small></th><td>11.17 <small>10.00\xE2\x80\x93"
+                 "12.50</small>");
+  page_has(page, "ssgd <small>1 seed</small></th><td>10.00</td>");
   free(page);
   for (int i = 0; i < 4; i++) free(runs[i]);
 }
 END_TEST
 
 START_TEST(what_spoils_a_comparison_is_said) {
-  char *a = make_run("a", "train: {epochs: 1}\n", "{\"kind\": \"start\", \"host\": \"one\"}\n");
-  char *b = make_run("b",
+  char *a = page_run("a", "train: {epochs: 1}\n", "{\"kind\": \"start\", \"host\": \"one\"}\n");
+  char *b = page_run("b",
                      "train: {epochs: 2}\nmodel: {name: resnet20}\n"
                      "data: {train_limit: 100}\ntransport: {name: sim}\nsync: {rule: asgd}\n",
                      "{\"kind\": \"start\", \"host\": \"two\"}\n");
-  char *c = make_run("c", "data: {name: synthetic}\n", "");
+  char *c = page_run("c", "data: {name: synthetic}\n", "");
   const char *const runs[] = {a, b, c};
-  char *page = report(runs, 3);
-  expect_text(page, "do not have the same number of epochs");
-  expect_text(page, "are not of one model and data set");
-  expect_text(page, "are not of one host and device");
-  expect_text(page, "<strong>b</strong>: a part of the data set only");
-  expect_text(page, "<strong>b</strong>: simulated.");
-  expect_text(page, "<strong>c</strong>: synthetic data.");
+  char *page = page_of(runs, 3);
+  page_has(page, "do not have the same number of epochs");
+  page_has(page, "are not of one model and data set");
+  page_has(page, "are not of one host and device");
+  page_has(page, "<strong>b</strong>: a part of the data set only");
+  page_has(page, "<strong>b</strong>: simulated.");
+  page_has(page, "<strong>c</strong>: synthetic data.");
   free(page);
   free(a);
   free(b);
@@ -470,278 +311,10 @@ START_TEST(what_spoils_a_comparison_is_said) {
 }
 END_TEST
 
-/* ---- numbers that are derived ---- */
-
-START_TEST(quantiles_of_a_histogram) {
-  uint64_t counts[] = {1, 2, 14, 3}, none[] = {0, 0};
-  tg_report_run run = {.histogram = counts, .bins = 4};
-  static const struct {
-    double share, expected;
-  } cases[] = {{0, 0}, {0.05, 0}, {0.1, 1}, {0.15, 1}, {0.16, 2}, {0.85, 2}, {0.86, 3}, {1, 3}};
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-    ck_assert_double_eq(tg_report_quantile(&run, cases[i].share), cases[i].expected);
-  run = (tg_report_run){.histogram = none, .bins = 2};
-  ck_assert(isnan(tg_report_quantile(&run, 0.5)));
-}
-END_TEST
-
-START_TEST(the_target_is_what_all_runs_reach) {
-  tg_report_run runs[] = {{.best_error = 11.2}, {.best_error = NAN}, {.best_error = 13}};
-  ck_assert(isnan(tg_report_target(runs, 2)));
-  ck_assert_double_eq(tg_report_target(runs, 3), 13);
-  runs[0].best_error = 13.0001;
-  ck_assert_double_eq(tg_report_target(runs, 3), 14);
-  runs[0].best_error = 1.23;
-  runs[2].best_error = 1.11;
-  ck_assert_double_eq_tol(tg_report_target(runs, 3), 1.3, 1e-12);
-}
-END_TEST
-
-START_TEST(a_full_last_bin_is_a_bound) {
-  char metrics[8192] = "{\"kind\": \"end\", \"update\": 2, \"staleness_histogram\": [";
-  for (int i = 0; i < 1024; i++) strcat(metrics, "0,");
-  strcat(metrics, "2]}\n");
-  char *run = make_run("late", late_config, metrics);
-  char *page = report((const char *const *)&run, 1);
-  expect(page, "Staleness, mean", 0, "\xE2\x89\xA5 1024.00");
-  expect(page, "Staleness, 99th percentile", 0, "\xE2\x89\xA5 1,024");
-  free(page);
-  free(run);
-}
-END_TEST
-
-/* What an axis must do, for any data. */
-static void check_axis(const tg_axis *axis, double lo, double hi) {
-  double slack = 1e-6 * fmax(fabs(lo), fabs(hi));
-  ck_assert_msg(isfinite(axis->lo) && isfinite(axis->hi) && axis->lo < axis->hi, "%g %g", lo, hi);
-  ck_assert_msg(axis->lo <= lo + slack && axis->hi >= hi - slack, "[%g, %g] does not hold [%g, %g]",
-                axis->lo, axis->hi, lo, hi);
-  ck_assert(!axis->log || axis->lo > 0);
-}
-
-START_TEST(axes_hold_their_data) {
-  for (uint32_t i = 0; i < 5000; i++) {
-    tg_rng rng = tg_rng_open(1, TG_RNG_TEST, i, 0);
-    double scale = pow(10, 24 * tg_rng_double(&rng) - 12);
-    double lo = scale * (i % 3 ? tg_rng_double(&rng) : 2 * tg_rng_double(&rng) - 1);
-    double hi = lo + (i % 5 ? scale * tg_rng_double(&rng) : 0);
-    tg_axis axis = {.log = i % 3 && lo > 0 && i % 2};
-    tg_axis_fit(&axis, lo, hi);
-    check_axis(&axis, lo, hi);
-  }
-}
-END_TEST
-
-START_TEST(a_run_that_diverged_does_not_flatten_the_others) {
-  static const char diverged[] = "A curve that leaves the drawing is of a run that diverged.";
-  char fine[8192] = "", wild[256];
-  for (int i = 1; i <= 40; i++)
-    snprintf(fine + strlen(fine), 200,
-             "{\"kind\": \"train\", \"update\": %d, \"epoch\": %d, \"loss\": %g, "
-             "\"correction_ratio\": %g}\n",
-             i, i, 50 * exp(-0.3 * i), exp(-0.5 * i));
-  snprintf(wild, sizeof wild, "{\"kind\": \"train\", \"epoch\": 1, \"loss\": 1e20}\n");
-  char *runs[] = {make_run("fine", late_config, fine), make_run("wild", late_config, wild)};
-  char *page = report((const char *const *)runs, 1);
-  expect_no_text(page, diverged); /* falling a millionfold is what a loss should do */
-  free(page);
-  page = report((const char *const *)runs, 2);
-  expect_text(page, diverged);
-  expect_no_text(page, "<tspan dy=\"-4\" font-size=\"9\">20</tspan>");
-  free(page);
-  free(runs[0]);
-  free(runs[1]);
-}
-END_TEST
-
-/* ---- any run at all ---- */
-
-static void put_value(FILE *out, const char *key, tg_rng *rng) {
-  static const double values[] = {0, 1, 1e-12, 1e12, 1e308, 5, 12.5, 0.01, 100, 3e-5};
-  uint32_t way = tg_rng_below(rng, 6);
-  double value = values[tg_rng_below(rng, 10)] * (1 - 0.5 * tg_rng_double(rng));
-  if (way == 0) fprintf(out, ", \"%s\": null", key);
-  if (way > 1) fprintf(out, ", \"%s\": %g", key, value);
-}
-
-static void put_lines(FILE *out, tg_rng *rng) {
-  static const char *const kinds[] = {"start", "train", "eval", "worker", "later"};
-  static const char *const keys[] = {"wall_s", "epoch",        "sim_s",     "loss",
-                                     "error",  "images_per_s", "compute_s", "correction_ratio",
-                                     "wait_s"};
-  uint32_t lines = tg_rng_below(rng, 300);
-  for (uint32_t line = 0; line < lines; line++) {
-    fprintf(out, "{\"kind\": \"%s\", \"update\": %u", kinds[tg_rng_below(rng, 5)], line);
-    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) put_value(out, keys[k], rng);
-    fputs("}\n", out);
-  }
-  if (tg_rng_below(rng, 3) == 0) return;
-  fputs("{\"kind\": \"end\", \"update\": 9, \"staleness_histogram\": [", out);
-  for (uint32_t i = 0, bins = tg_rng_below(rng, 1030); i < bins; i++)
-    fprintf(out, "%s%u", i ? "," : "", tg_rng_below(rng, 5) ? 0 : tg_rng_u32(rng));
-  fputs("]}\n", out);
-}
-
-static char *random_run(uint32_t seed, uint32_t number) {
-  static const char *const rules[] = {"sgd", "ssgd", "asgd", "dc-asgd-c", "dc-asgd-a", "ssp"};
-  tg_rng rng = tg_rng_open(seed, TG_RNG_TEST, number, 1);
-  char name[16], config[128], *metrics = NULL;
-  size_t size;
-  FILE *out = open_memstream(&metrics, &size);
-  put_lines(out, &rng);
-  fclose(out);
-  snprintf(name, sizeof name, "r%u", number);
-  snprintf(config, sizeof config, "sync: {rule: %s}\ntransport: {name: %s}\nrun: {seed: %u}\n",
-           rules[(seed + number) % 6], seed % 2 ? "sim" : "mpi", number);
-  char *path = make_run(name, config, metrics);
-  free(metrics);
-  return path;
-}
-
-START_TEST(any_run_makes_a_whole_page) {
-  for (uint32_t seed = 0; seed < 12; seed++) {
-    enum { RUNS = 9 };
-    char *runs[RUNS];
-    uint32_t count = 1 + seed % RUNS;
-    for (uint32_t i = 0; i < count; i++) runs[i] = random_run(seed, i);
-    free(report((const char *const *)runs, (int)count));
-    for (uint32_t i = 0; i < count; i++) free(runs[i]);
-  }
-}
-END_TEST
-
-/* ---- what is wrong ---- */
-
-START_TEST(malformed_metrics_are_told_with_file_and_line) {
-  static const struct {
-    const char *metrics, *message;
-  } rows[] = {
-      {"\n", ":1: expected one JSON object"},
-      {"{}\n", ":1: kind: expected start, train, eval, worker or end"},
-      {"{\"kind\": 3}\n", ":1: kind: expected a text"},
-      {"{\"kind\": null}\n", ":1: kind: expected start"},
-      {"[]\n", ":1: line: expected one JSON object"},
-      {"3\n", ":1: expected one JSON object"},
-      {"{\"kind\": \"eval\"} x\n", ":1: expected one JSON object"},
-      {"{\"kind\": \"eval\", \"kind\": \"end\"}\n", ":1: expected one JSON object"},
-      {"{\"kind\": \"eval\", \"loss\": 1e999}\n", ":1: expected one JSON object"},
-      {"{\"kind\": \"eval\", \"loss\": NaN}\n", ":1: expected one JSON object"},
-      {"{\"kind\": \"eval\"}\n{\"kind\": \"ev\n{\"kind\": \"eval\"}\n", ":2: expected one JSON"},
-      {"{\"kind\": \"eval\", \"loss\": \"1\"}\n", ":1: loss: expected a number or null"},
-      {"{\"kind\": \"eval\", \"error\": -1}\n", ":1: error: expected a number from 0 or null"},
-      {"{\"kind\": \"eval\", \"epoch\": true}\n", ":1: epoch: expected a number from 0"},
-      {"{\"kind\": \"eval\", \"update\": 1.5}\n", ":1: update: expected a whole number from 0"},
-      {"{\"kind\": \"eval\", \"update\": -1}\n", ":1: update: expected a whole number from 0"},
-      {"{\"kind\": \"eval\", \"update\": 99999999999999999999}\n", ":1: expected one JSON"},
-      {"{\"kind\": \"start\", \"host\": 5}\n", ":1: host: expected a text"},
-      {"{\"kind\": \"worker\", \"pushes\": \"x\"}\n", ":1: pushes: expected a whole number"},
-      {"{\"kind\": \"end\", \"staleness_histogram\": 4}\n",
-       ":1: staleness_histogram: expected a list of counts"},
-      {"{\"kind\": \"end\", \"staleness_histogram\": [1, -2]}\n",
-       ":1: staleness_histogram: expected a list of counts"},
-      {"{\"kind\": \"end\", \"staleness_histogram\": [1, [2]]}\n",
-       ":1: staleness_histogram: expected a list of counts"},
-      {"{\"kind\": \"end\", \"weights_hash\": []}\n", ":1: weights_hash: expected a text"},
-      {"\xff\xfe\n", ":1: expected one JSON object"},
-      /* A torn line is forgiven to a run that has not ended. */
-      {"{\"kind\": \"end\"}\n{\"kind\": \"sta", ":2: expected one JSON object"},
-  };
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    char *run = make_run("bad", "", rows[i].metrics);
-    char expected[128];
-    ck_assert_int_eq(tg_report_write((const char *const *)&run, 1, page_path), TG_EDATA);
-    snprintf(expected, sizeof expected, "/bad/metrics.jsonl%s", rows[i].message);
-    ck_assert_msg(strstr(tg_status_message(), expected), "row %zu: %s", i, tg_status_message());
-    ck_assert_int_ne(access(page_path, F_OK), 0);
-    free(run);
-  }
-}
-END_TEST
-
-START_TEST(a_zero_byte_is_malformed) {
-  char *run = make_run("bad", "", ""), path[256];
-  snprintf(path, sizeof path, "%s/metrics.jsonl", run);
-  FILE *file = fopen(path, "wb");
-  static const char text[] = "{\"kind\": \"eval\0\"}\n";
-  fwrite(text, 1, sizeof text - 1, file);
-  fclose(file);
-  ck_assert_int_eq(tg_report_write((const char *const *)&run, 1, page_path), TG_EDATA);
-  free(run);
-}
-END_TEST
-
-START_TEST(runs_that_are_none) {
-  char *good = make_run("good", "", plain_metrics);
-  char *misconfigured = make_run("misconfigured", "train: {batsh: 3}\n", "");
-  char *unmeasured = make_run("unmeasured", "", ""), metrics[256], missing[256], again[256];
-  snprintf(metrics, sizeof metrics, "%s/metrics.jsonl", unmeasured);
-  unlink(metrics);
-  snprintf(missing, sizeof missing, "%s/nowhere", folder);
-  snprintf(again, sizeof again, "%s/./good", folder);
-  const struct {
-    const char *run;
-    tg_status status;
-    const char *message;
-  } rows[] = {{missing, TG_ENOINPUT, "nowhere: no such run"},
-              {folder, TG_ENOINPUT, "not the folder of a run"},
-              {unmeasured, TG_ENOINPUT, "metrics.jsonl: No such file"},
-              {misconfigured, TG_ECONFIG, "nearest: train.batch"},
-              {again, TG_EUSAGE, "are the same run"}};
-  free(report((const char *const *)&good, 1));
-  char *before = read_page();
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    const char *const runs[] = {good, rows[i].run};
-    ck_assert_int_eq(tg_report_write(runs, 2, page_path), rows[i].status);
-    ck_assert_msg(strstr(tg_status_message(), rows[i].message), "%s", tg_status_message());
-    char *after = read_page();
-    ck_assert_str_eq(before, after); /* an earlier page is as it was */
-    free(after);
-  }
-  ck_assert_int_eq(tg_report_write(NULL, 0, page_path), TG_EUSAGE);
-  free(before);
-  free(good);
-  free(misconfigured);
-  free(unmeasured);
-}
-END_TEST
-
-START_TEST(a_page_that_cannot_be_written) {
-  char *run = make_run("good", "", plain_metrics), path[256], part[300];
-  snprintf(path, sizeof path, "%s/nowhere/page.html", folder);
-  ck_assert_int_eq(tg_report_write((const char *const *)&run, 1, path), TG_ERUNTIME);
-  ck_assert_ptr_nonnull(strstr(tg_status_message(), "nowhere/page.html"));
-  snprintf(part, sizeof part, "%s.part", run);
-  ck_assert_int_eq(tg_report_write((const char *const *)&run, 1, run), TG_ERUNTIME);
-  ck_assert_int_ne(access(part, F_OK), 0); /* nothing half written is left */
-  free(run);
-}
-END_TEST
-
-START_TEST(two_folders_of_one_name_are_told_apart) {
-  char first[128], second[128];
-  snprintf(first, sizeof first, "%s/one", folder);
-  snprintf(second, sizeof second, "%s/two", folder);
-  ck_assert_int_eq(mkdir(first, 0777) | mkdir(second, 0777), 0);
-  char *a = make_run("one/run", "", plain_metrics), *b = make_run("two/run", "", "");
-  const char *const runs[] = {a, b};
-  char *page = report(runs, 2), *again;
-  char head[160];
-  snprintf(head, sizeof head, "</svg>%s/two/run <em>unfinished</em>", folder);
-  expect_text(page, head);
-  again = report(runs, 2);
-  ck_assert_str_eq(page, again); /* the same input, the same bytes */
-  free(page);
-  free(again);
-  free(a);
-  free(b);
-}
-END_TEST
-
 int main(void) {
   Suite *suite = suite_create("report");
-  TCase *pages = tcase_create("pages"), *wrong = tcase_create("wrong");
-  tcase_add_checked_fixture(pages, make_folder, remove_folder);
-  tcase_add_checked_fixture(wrong, make_folder, remove_folder);
+  TCase *pages = tcase_create("pages");
+  tcase_add_checked_fixture(pages, page_folder_make, page_folder_remove);
   tcase_set_timeout(pages, 120);
   tcase_add_test(pages, the_page_holds_the_numbers);
   tcase_add_test(pages, what_is_missing_is_a_dash);
@@ -754,19 +327,7 @@ int main(void) {
   tcase_add_test(pages, a_small_correction_is_called_chance);
   tcase_add_test(pages, one_seed_has_no_spread_and_several_have);
   tcase_add_test(pages, what_spoils_a_comparison_is_said);
-  tcase_add_test(pages, quantiles_of_a_histogram);
-  tcase_add_test(pages, the_target_is_what_all_runs_reach);
-  tcase_add_test(pages, a_full_last_bin_is_a_bound);
-  tcase_add_test(pages, axes_hold_their_data);
-  tcase_add_test(pages, a_run_that_diverged_does_not_flatten_the_others);
-  tcase_add_test(pages, any_run_makes_a_whole_page);
-  tcase_add_test(pages, two_folders_of_one_name_are_told_apart);
-  tcase_add_test(wrong, malformed_metrics_are_told_with_file_and_line);
-  tcase_add_test(wrong, a_zero_byte_is_malformed);
-  tcase_add_test(wrong, runs_that_are_none);
-  tcase_add_test(wrong, a_page_that_cannot_be_written);
   suite_add_tcase(suite, pages);
-  suite_add_tcase(suite, wrong);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);
   int failed = srunner_ntests_failed(runner);
