@@ -206,6 +206,8 @@ $(BUILD)/tardigrad.1: $(BUILD)/tardigrad
 	$(Q)$(BUILD)/tardigrad --man > $@.part && mv $@.part $@
 man: $(BUILD)/tardigrad.1
 
+include bench/smpi.mk
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
 
