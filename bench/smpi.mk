@@ -6,6 +6,8 @@ SMPI := $(if $(SIMGRID_HOME),$(BUILD)/smpi/simulate.so)
 # What carries, handles and applies gradients; bench/simulate.c stands in for the rest.
 SMPI_SOURCES := $(filter-out src/dist/pause_mpi.c,$(sort $(wildcard $(foreach f,core dist rules optim codecs,src/$(f)/*.c)))) src/backend/update.c \
   bench/simulate.c bench/simulate_smpi.c
+# What calibrates and checks it: the same driver under mpirun, and benchmarks.
+SMPI_BESIDE := $(addprefix $(BUILD)/bench/,simulate simulate_calibrate bench_update bench_step)
 SMPI_OBJECTS := $(SMPI_SOURCES:%.c=$(BUILD)/smpi/%.o)
 # Clocks and naps are simulated ones.
 SMPI_CFLAGS := -isystem $(SIMGRID_HOME)/include/smpi -isystem $(SIMGRID_HOME)/include \
@@ -14,8 +16,8 @@ SMPI_LDFLAGS := -shared -Wl,-z,defs -Wl,--wrap=tg_update_apply \
   $(if $(filter-out /usr,$(SIMGRID_HOME)),-L$(SIMGRID_HOME)/lib -Wl$(comma)-rpath$(comma)$(SIMGRID_HOME)/lib)
 
 .PHONY: smpi deps-smpi simulate
-smpi: $(if $(SMPI),$(SMPI) $(BUILD)/bench/simulate,deps-smpi) ## build the program over SimGrid's SMPI, for simulated clusters
-	@$(if $(SMPI),true,$(MAKE) --no-print-directory smpi)
+smpi: $(if $(SMPI),$(SMPI) $(SMPI_BESIDE),deps-smpi) ## build the program over SimGrid's SMPI, for simulated clusters
+	@$(if $(SMPI),true,command -v smpicc >/dev/null || { echo "make smpi: no smpicc (SIMGRID_HOME)" >&2; exit 1; }; $(MAKE) --no-print-directory smpi)
 deps-smpi: ; @launch/deps.sh $(PACKAGES_SMPI)
 simulate: smpi ## predict throughput, staleness and the server's load on up to 1,024 ranks
 	@bench/simulate.sh $(BUILD)
