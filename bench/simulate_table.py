@@ -46,32 +46,30 @@ def percent(x):
 
 
 def table(rows, error):
-    print("| platform | rule | ranks | images/s | of M workers alone | staleness mean, p99, max | server busy | its link | error of the check |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| platform | rule | gradient | ranks | images/s | of M workers alone | staleness mean, p99, max | server busy | its link | error of the check |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for r in rows:
         bw = bandwidth(r["platform"])
         ideal = r["workers"] * r["batch"] / r["gradient_s"]
         link = r["server_bytes_per_s"] / 2 / bw if bw and r["server_bytes_per_s"] is not None else None
         late = "0" if r["staleness_max"] == 0 else "%.1f, %d, %d" % (r["staleness_mean"], r["staleness_p99"], r["staleness_max"])
-        print("| %s | %s | %d | %s | %s | %s | %s | %s | %s |" % (
-            r["platform"], r["rule"], r["ranks"], number(r["images_per_s"]), percent(r["images_per_s"] / ideal), late,
+        print("| %s | %s | %.0f ms | %d | %s | %s | %s | %s | %s | %s |" % (
+            r["platform"], r["rule"], 1e3 * r["gradient_s"], r["ranks"], number(r["images_per_s"]), percent(r["images_per_s"] / ideal), late,
             percent(r["server_busy"]), percent(link), error.get(r["rule"], "-")))
 
 
 def saturation(rows):
-    """Where a server is the limit: seconds per gradient there, and how many workers that feeds."""
-    print("\n| platform | rule | most images/s | seconds per gradient at the server | workers that it feeds | first seen busy >= 95 % at |")
-    print("|---|---|---|---|---|---|")
-    for key in sorted({(r["platform"], r["rule"]) for r in rows if r["server_busy"] is not None}):
-        mine = [r for r in rows if (r["platform"], r["rule"]) == key]
-        full = [r for r in mine if r["server_busy"] >= 0.95]
-        most = max(r["images_per_s"] for r in mine)
-        if not full:
-            print("| %s | %s | %s | - | - | not reached |" % (*key, number(most)))
-            continue
-        floor = min(r["seconds"] / r["gradients"] for r in full)
-        print("| %s | %s | %s | %.0f us | %.0f | %d ranks |" % (
-            *key, number(most), 1e6 * floor, mine[0]["gradient_s"] / floor, min(r["ranks"] for r in full)))
+    """How long a gradient keeps the server, in the largest run, and how many workers that feeds."""
+    print("\n| platform | rule | gradient | most images/s | seconds of the server per gradient | workers that it feeds | busy >= 95 % from |")
+    print("|---|---|---|---|---|---|---|")
+    for key in sorted({(r["platform"], r["rule"], r["gradient_s"]) for r in rows if r["server_busy"] is not None}):
+        mine = [r for r in rows if (r["platform"], r["rule"], r["gradient_s"]) == key]
+        full = [r["ranks"] for r in mine if r["server_busy"] >= 0.95]
+        last = max(mine, key=lambda r: r["ranks"])
+        kept = last["server_busy"] * last["seconds"] / last["gradients"]
+        print("| %s | %s | %.0f ms | %s | %.0f us | %.0f | %s |" % (
+            key[0], key[1], 1e3 * key[2], number(max(r["images_per_s"] for r in mine)), 1e6 * kept, key[2] / kept,
+            "%d ranks" % min(full) if full else "not reached with %d ranks" % last["ranks"]))
 
 
 def check_table(rows):
@@ -87,7 +85,7 @@ def main():
     rows = list(read(sys.argv[1:]))
     runs = [r for r in rows if r["bench"] == "simulate"]
     checks = [r for r in rows if r["bench"] == "check"]
-    runs.sort(key=lambda r: (r["platform"].replace("-logp", ""), r["rule"], r["ranks"], r["platform"]))
+    runs.sort(key=lambda r: (-r["gradient_s"], r["platform"].replace("-logp", ""), r["rule"], r["ranks"], r["platform"]))
     table(runs, errors(checks))
     saturation(runs)
     if checks:
