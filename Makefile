@@ -206,6 +206,8 @@ $(BUILD)/tardigrad.1: $(BUILD)/tardigrad
 	$(Q)$(BUILD)/tardigrad --man > $@.part && mv $@.part $@
 man: $(BUILD)/tardigrad.1
 
+include bench/smpi.mk
+
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 .SECONDARY:
 
@@ -215,7 +217,7 @@ demo: deps ## install what is missing, build, train for real: a server and 4 wor
 	@launch/demo.sh $(BUILD)/tardigrad
 
 check: deps-test ## install what is missing, build, run every test this machine can run
-	@$(MAKE) --no-print-directory all emulated $(TESTS) $(MPI_TESTS)
+	@$(MAKE) --no-print-directory all emulated $(TESTS) $(MPI_TESTS) $(SMPI)
 	@REQUIRE='$(REQUIRE)' tests/run.sh $(BUILD) unit mpi emulated scripts
 
 check-cuda: ## on a GPU machine: the CUDA backend against references; without a GPU skipped, REQUIRE=cuda: failed
@@ -224,7 +226,7 @@ check-cuda: ## on a GPU machine: the CUDA backend against references; without a 
 
 check-unit: $(TESTS) ; @tests/run.sh $(BUILD) unit
 check-mpi: all $(MPI_TESTS) ; @tests/run.sh $(BUILD) mpi
-check-scripts: all ; @tests/run.sh $(BUILD) scripts
+check-scripts: all $(SMPI) ; @tests/run.sh $(BUILD) scripts
 tests: $(TESTS) $(MPI_TESTS) $(BUILD)/tardigrad
 benches: $(BENCHES)
 

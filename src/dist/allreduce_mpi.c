@@ -288,7 +288,8 @@ static tg_status open_slot(tg_comm *c, slot *s, float *parts) {
   return TG_OK;
 }
 
-/* Pieces shrink as workers grow in number, so that all parts of a window stay near the cache. */
+/* Pieces shrink as workers grow in number, so that all parts of a window stay near the cache. None
+ * is longer than a shard: each has room for a part of every worker. */
 static tg_status open_reduce(tg_comm *c) {
   tg_mpi_reduce *r = c->reduce = calloc(1, sizeof *r);
   size_t workers = c->o.workers;
@@ -296,6 +297,7 @@ static tg_status open_reduce(tg_comm *c) {
   r->piece = 4 * c->o.piece / workers;
   if (r->piece < LEAST_PIECE) r->piece = LEAST_PIECE;
   if (r->piece > c->o.piece) r->piece = c->o.piece;
+  if (r->piece > c->o.n / workers + 1) r->piece = c->o.n / workers + 1;
   r->foreign = calloc(workers, sizeof *r->foreign);
   if (!r->foreign) TG_FAIL(TG_ERUNTIME, "no memory for an all-reduce");
   if (!is_worker(c)) return TG_OK;

@@ -73,6 +73,8 @@ typedef struct tg_patience {
 } tg_patience;
 
 tg_patience tg_patience_begin(double timeout_s, bool soon);
+/* tg_patience_step - seconds until the next look; 0: at once. */
+double tg_patience_step(const tg_patience *p);
 /* tg_patience_pause - yields for a moment, later naps. False when the time is up. */
 bool tg_patience_pause(tg_patience *p);
 

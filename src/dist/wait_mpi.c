@@ -1,7 +1,7 @@
-/* wait_mpi.c - waiting for other ranks: never blocked inside MPI, never for ever. */
+/* wait_mpi.c - waiting for other ranks: never blocked inside MPI, never for ever. pause_mpi.c is
+ * what is done between two looks. */
 #include <math.h>
 #include <mpi.h>
-#include <sched.h>
 #include <string.h>
 
 #include "dist/comm_mpi.h"
@@ -19,17 +19,11 @@ tg_patience tg_patience_begin(double timeout_s, bool soon) {
   return (tg_patience){.timeout_s = timeout_s, .soon = soon, .began = now, .now = now};
 }
 
-bool tg_patience_pause(tg_patience *p) {
+double tg_patience_step(const tg_patience *p) {
   double waited = p->now - p->began;
-  /* The processor is offered to others even then: ranks may be more than cores. */
-  if (waited < (p->soon ? EAGER_SOON_S : EAGER_S))
-    sched_yield();
-  else if (p->soon)
-    tg_nap(SHORTEST_NAP_S);
-  else
-    tg_nap(fmin(fmax(waited * NAP_PART, SHORTEST_NAP_S), LONGEST_NAP_S));
-  p->now = tg_clock_s();
-  return p->now - p->began < p->timeout_s;
+  if (waited < (p->soon ? EAGER_SOON_S : EAGER_S)) return 0;
+  if (p->soon) return SHORTEST_NAP_S;
+  return fmin(fmax(waited * NAP_PART, SHORTEST_NAP_S), LONGEST_NAP_S);
 }
 
 tg_status tg_mpi_check(int code, const char *call) {
