@@ -85,6 +85,7 @@ typedef struct tg_recorder_options {
   uint64_t every;    /* updates per train line */
   double epochs;     /* of the run, for the progress line */
   uint64_t n, k, ks; /* for bytes on the wire */
+  bool own_weights;  /* records say bytes, local_steps and consensus */
 } tg_recorder_options;
 
 TG_CHECKED tg_status tg_recorder_create(const tg_recorder_options *options, tg_recorder **out);
@@ -96,6 +97,8 @@ typedef struct tg_record {
   bool applied;
   bool whole; /* the last gradient of its update: ssgd has several */
   uint64_t update, samples, staleness;
+  uint64_t bytes, local_steps; /* with own_weights, as in tg_server_event */
+  double consensus;
   double epoch, lr, loss_sum, correction_ratio, compute_s, wait_s, sim_s;
 } tg_record;
 TG_CHECKED tg_status tg_recorder_push(tg_recorder *r, const tg_record *record);

@@ -70,6 +70,10 @@ typedef struct tg_server_event {
   double lr;
   double correction_ratio; /* r = |correction| / |gradient| of this push */
   double gap;              /* |w - w_bak(m)| / sqrt(n) before the update */
+  /* Where workers hold weights of their own: */
+  double consensus;     /* root mean square of |x_m - mean| over workers m, when last measured */
+  uint64_t local_steps; /* updates in the round between two exchanges */
+  uint64_t bytes;       /* weights sent and received by the worker for this gradient */
 } tg_server_event;
 
 /* Everything that a checkpoint saves, as views into the server: owned by it, host memory. */

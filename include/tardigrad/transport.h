@@ -49,6 +49,15 @@ typedef struct tg_comm_options {
   tg_worker_options worker;
 } tg_comm_options;
 
+/* A vector of n floats to and from one rank; out or in may be NULL: only the other way. */
+typedef struct tg_parcel {
+  uint32_t peer; /* a worker, or TG_PEER_SERVER */
+  size_t n;
+  const float *out;
+  float *in;
+} tg_parcel;
+enum { TG_PEER_SERVER = INT32_MAX };
+
 /* One row of dist/transports.def. Server side unless said otherwise. */
 typedef struct tg_transport {
   const char *name, *help;
@@ -85,6 +94,14 @@ typedef struct tg_transport {
    * sim: one process computes every worker's part, so x and scalars are the sums already; virtual
    * time passes, as much as the slowest worker takes for its next gradient (n = 0: none). */
   tg_status (*allreduce)(tg_comm *comm, float *x, size_t n, double *scalars, size_t scalar_count);
+  /* For schemes in which workers hold weights of their own; any rank. post begins to carry parcels,
+   * collect waits until all of them have gone and come: meanwhile their memory is not touched. What
+   * two ranks send each other is matched in the order in which it was posted. NULL rows (sim): one
+   * process holds all vectors, and nothing has to travel. */
+  tg_status (*post)(tg_comm *comm, const tg_parcel *parcels, size_t count);
+  tg_status (*collect)(tg_comm *comm);
+  /* Virtual seconds that gradient `step` of a worker takes. NULL: time passes by itself. */
+  double (*compute_s)(tg_comm *comm, uint32_t worker, uint64_t step);
 } tg_transport;
 
 extern const tg_transport *const tg_transports[];

@@ -17,6 +17,7 @@ enum {
   TG_TAG_PART,   /* all-reduce: a worker's part of somebody's shard */
   TG_TAG_SUM,    /* the sum of a piece of a shard */
   TG_TAG_SCALAR, /* scalars to rank 0, and their sums back */
+  TG_TAG_PARCEL, /* vectors between any two ranks */
   TG_TAG_REPORT, /* agreement and broadcast */
   TG_TAG_VERDICT,
   TG_TAG_BROADCAST
@@ -25,6 +26,7 @@ enum {
 typedef struct tg_mpi_server tg_mpi_server;
 typedef struct tg_mpi_worker tg_mpi_worker;
 typedef struct tg_mpi_reduce tg_mpi_reduce;
+typedef struct tg_mpi_parcels tg_mpi_parcels;
 
 /* Memory that the server shares with one worker of its machine. */
 typedef struct tg_mpi_share {
@@ -42,9 +44,10 @@ struct tg_comm {
   tg_mpi_share *share; /* rank 0: [workers]; a worker: [1]; NULL without sharing */
   uint32_t share_count;
   /* Each is made when it is first needed: */
-  tg_mpi_server *server; /* by rank 0's first answer */
-  tg_mpi_worker *worker; /* by work() */
-  tg_mpi_reduce *reduce; /* by the first all-reduce */
+  tg_mpi_server *server;   /* by rank 0's first answer */
+  tg_mpi_worker *worker;   /* by work() */
+  tg_mpi_reduce *reduce;   /* by the first all-reduce */
+  tg_mpi_parcels *parcels; /* by the first parcel */
 };
 
 /* tg_mpi_comm - a communicator of our own over all ranks, with MPI_ERRORS_RETURN. */
@@ -116,5 +119,9 @@ tg_status tg_mpi_work(tg_comm *c, uint32_t *stop_flags);
 
 void tg_mpi_reduce_close(tg_comm *c);
 tg_status tg_mpi_allreduce(tg_comm *c, float *x, size_t n, double *scalars, size_t scalar_count);
+
+void tg_mpi_parcels_close(tg_comm *c);
+tg_status tg_mpi_post(tg_comm *c, const tg_parcel *parcels, size_t count);
+tg_status tg_mpi_collect(tg_comm *c);
 
 #endif

@@ -7,7 +7,16 @@
 #include "tardigrad/run.h"
 
 /* Counters live in two flat arrays, so that a checkpoint saves them as they are. */
-enum { WINDOW_MAX, WINDOW_PUSHES, WINDOW_SAMPLES, DROPPED, LAST_SAMPLES, LAST_UPDATE, COUNT_FIXED };
+enum {
+  WINDOW_MAX,
+  WINDOW_PUSHES,
+  WINDOW_SAMPLES,
+  DROPPED,
+  LAST_SAMPLES,
+  LAST_UPDATE,
+  LOCAL_STEPS,
+  COUNT_FIXED
+};
 enum {
   LOSS_SUM,
   STALENESS_SUM,
@@ -18,13 +27,15 @@ enum {
   LR,
   LAST_LOSS,
   LAST_ERROR,
+  CONSENSUS,
   REAL_FIXED
 };
 
 struct tg_recorder {
   tg_recorder_options options;
-  uint64_t *count; /* COUNT_FIXED, histogram [TG_STALENESS_BINS], pushes [workers] */
-  double *real;    /* REAL_FIXED, compute_s [workers], wait_s [workers] */
+  uint64_t
+      *count;   /* COUNT_FIXED, histogram [TG_STALENESS_BINS], pushes [workers], bytes [workers] */
+  double *real; /* REAL_FIXED, compute_s [workers], wait_s [workers] */
   size_t counts, reals;
   double started, shown;
   double loss, rate; /* of the last train line, for the progress line */
@@ -35,6 +46,9 @@ static uint64_t *histogram(tg_recorder *r) {
 }
 static uint64_t *pushes(tg_recorder *r) {
   return histogram(r) + TG_STALENESS_BINS;
+}
+static uint64_t *bytes(tg_recorder *r) {
+  return pushes(r) + r->options.workers;
 }
 static double *compute_s(tg_recorder *r) {
   return r->real + REAL_FIXED;
@@ -47,7 +61,7 @@ tg_status tg_recorder_create(const tg_recorder_options *options, tg_recorder **o
   tg_recorder *r = calloc(1, sizeof *r);
   if (!r) TG_FAIL(TG_ERUNTIME, "no memory for counters");
   r->options = *options;
-  r->counts = COUNT_FIXED + TG_STALENESS_BINS + options->workers;
+  r->counts = COUNT_FIXED + TG_STALENESS_BINS + 2 * (size_t)options->workers;
   r->reals = REAL_FIXED + 2 * (size_t)options->workers;
   r->count = calloc(r->counts, sizeof *r->count);
   r->real = calloc(r->reals, sizeof *r->real);
@@ -109,6 +123,10 @@ static tg_status train_line(tg_recorder *r, uint64_t update, double epoch) {
   tg_metrics_count(m, "staleness_max", r->count[WINDOW_MAX]);
   tg_metrics_real(m, "correction_ratio", n ? r->real[RATIO_SUM] / (double)n : NAN);
   tg_metrics_count(m, "nonfinite", r->count[DROPPED]);
+  if (r->options.own_weights) {
+    tg_metrics_count(m, "local_steps", r->count[LOCAL_STEPS]);
+    tg_metrics_real(m, "consensus", r->real[CONSENSUS]);
+  }
   if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
   r->count[WINDOW_PUSHES] = r->count[WINDOW_SAMPLES] = r->count[WINDOW_MAX] = 0;
   r->real[LOSS_SUM] = r->real[STALENESS_SUM] = r->real[RATIO_SUM] = 0;
@@ -142,6 +160,10 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
   uint64_t bin = x->staleness < TG_STALENESS_BINS - 1 ? x->staleness : TG_STALENESS_BINS - 1;
   histogram(r)[bin]++;
   pushes(r)[x->worker]++;
+  bytes(r)[x->worker] +=
+      r->options.own_weights ? x->bytes : (2 * r->options.n + r->options.ks) * sizeof(float);
+  r->count[LOCAL_STEPS] = x->local_steps;
+  r->real[CONSENSUS] = x->consensus;
   compute_s(r)[x->worker] += x->compute_s;
   wait_s(r)[x->worker] += x->wait_s;
   r->count[WINDOW_PUSHES]++;
@@ -187,7 +209,7 @@ static tg_status worker_line(tg_recorder *r, uint32_t w, uint64_t update, double
   tg_metrics_count(m, "pushes", pushes(r)[w]);
   tg_metrics_real(m, "compute_s", compute_s(r)[w]);
   tg_metrics_real(m, "wait_s", wait_s(r)[w]);
-  tg_metrics_count(m, "bytes", pushes(r)[w] * (2 * r->options.n + r->options.ks) * 4);
+  tg_metrics_count(m, "bytes", bytes(r)[w]);
   return tg_metrics_end(m);
 }
 

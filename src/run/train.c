@@ -26,6 +26,9 @@ static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_
                      .correction_ratio = event->correction_ratio,
                      .compute_s = in->compute_s,
                      .wait_s = in->wait_s,
+                     .bytes = event->bytes,
+                     .local_steps = event->local_steps,
+                     .consensus = event->consensus,
                      .sim_s = job->comm && job->world->size == 1 ? in->sent_s : -1};
 }
 
@@ -36,7 +39,7 @@ static tg_status handled(void *self, const tg_msg *in, const tg_server_event *ev
   if (event->evaluated) {
     /* The weights that were evaluated are those of the version that was sent. */
     double epoch = (double)in->version * job->setup.batch / (double)job->setup.outline->train_count;
-    if (job->sync) epoch *= job->setup.workers;
+    if (job->sync || job->local) epoch *= job->setup.workers;
     TG_TRY(tg_recorder_evaluated(job->recorder, in->version, epoch, in->loss_sum, in->correct,
                                  in->samples));
   } else {
@@ -98,6 +101,7 @@ static tg_status open_records(tg_job *job) {
                                  .workers = s->workers,
                                  .every = (uint64_t)c->metrics_every,
                                  .epochs = c->train_epochs,
+                                 .own_weights = s->rule->scheme == TG_SCHEME_OWN,
                                  .n = s->outline->graph->n,
                                  .k = s->outline->graph->k,
                                  .ks = s->outline->graph->ks};
@@ -132,24 +136,38 @@ static tg_status prepare_server(tg_job *job) {
   return status;
 }
 
-static tg_status prepare_sync(tg_job *job) {
+/* All workers in one process, or one on each rank but 0. */
+static void who_computes(const tg_job *job, tg_sync_options *options) {
   const tg_world *world = job->world;
-  tg_sync_options options = tg_setup_sync(&job->setup);
-  if (world->size == 1) options.count = options.workers;
+  if (world->size == 1) options->count = options->workers;
   if (world->rank > 0) {
-    options.first = (uint32_t)world->rank - 1;
-    options.count = 1;
+    options->first = (uint32_t)world->rank - 1;
+    options->count = 1;
   }
-  options.compute = job->net ? tg_net_compute(job->net) : NULL;
+  options->compute = job->net ? tg_net_compute(job->net) : NULL;
+}
+
+static tg_status prepare_sync(tg_job *job) {
+  tg_sync_options options = tg_setup_sync(&job->setup);
+  who_computes(job, &options);
   options.device = job->updates;
   options.group = job->group;
   return tg_sync_create(&options, job->setup.w0, job->setup.b0, &job->sync);
 }
 
+static tg_status prepare_local(tg_job *job) {
+  tg_local_options options = tg_setup_local(&job->setup);
+  who_computes(job, &options.step);
+  return tg_local_create(&options, job->setup.w0, job->setup.b0, &job->local);
+}
+
 /* The loop copies the initial weights; nobody else needs them. */
-static tg_status prepare_loop(tg_job *job, bool async) {
+static tg_status prepare_loop(tg_job *job) {
+  tg_scheme scheme = job->setup.rule->scheme;
   TG_TRY(tg_setup_weights(&job->setup));
-  TG_TRY(async ? prepare_server(job) : prepare_sync(job));
+  TG_TRY(scheme == TG_SCHEME_ASYNC ? prepare_server(job)
+         : scheme == TG_SCHEME_OWN ? prepare_local(job)
+                                   : prepare_sync(job));
   tg_setup_forget(&job->setup);
   return TG_OK;
 }
@@ -200,12 +218,13 @@ static tg_status prepare(tg_job *job) {
   bool leads = job->world->rank == 0, async = job->setup.rule->scheme == TG_SCHEME_ASYNC;
   TG_TRY(tg_job_meet(job));
   TG_TRY(prepare_comm(job));
-  if (leads || !async) TG_TRY(prepare_loop(job, async));
+  if (leads || !async) TG_TRY(prepare_loop(job));
   return leads && job->resumed ? tg_job_restore(job) : TG_OK;
 }
 
-/* Rank 0 has read the checkpoint; in the synchronous scheme every rank holds the state. */
+/* Rank 0 has read the checkpoint; in the synchronous schemes every rank holds state. */
 static tg_status share_state(tg_job *job) {
+  if (job->local) return tg_local_share(job->local, job->setup.transport, job->comm);
   tg_sync_state s = tg_sync_state_of(job->sync);
   const tg_graph *g = job->setup.outline->graph;
   uint64_t counters[] = {s.update, s.samples, s.step, s.nonfinite};
@@ -238,6 +257,8 @@ static tg_status run_loop(tg_job *job) {
   tg_observer observer = {.self = job, .handled = handled, .cut = cut};
   bool leads = job->world->rank == 0;
   uint32_t flags;
+  if (job->local)
+    return tg_local_run(job->local, job->setup.transport, job->comm, leads ? &observer : NULL);
   if (!job->sync)
     return leads ? lead_async(job, &observer) : job->setup.transport->work(job->comm, &flags);
   return tg_sync_run(job->sync, job->comm ? job->setup.transport : NULL, job->comm,
@@ -282,6 +303,7 @@ static void close_job(tg_job *job) {
   tg_trace_close(job->trace);
   tg_server_destroy(job->server);
   tg_sync_destroy(job->sync);
+  tg_local_destroy(job->local);
   tg_device_close(job->server_device);
   tg_recorder_destroy(job->recorder);
   tg_metrics_close(job->metrics);
@@ -299,7 +321,7 @@ static bool agreed(tg_status status) {
 static tg_status run(tg_job *job) {
   TG_TRY(tg_world_agree(prepare_alone(job)));
   TG_TRY(tg_world_agree(prepare(job)));
-  if (job->sync && job->world->size > 1) TG_TRY(tg_world_agree(share_state(job)));
+  if ((job->sync || job->local) && job->world->size > 1) TG_TRY(tg_world_agree(share_state(job)));
   tg_status status = job->world->rank == 0 ? lead(job) : run_loop(job);
   if (status == TG_EPREEMPTED && job->world->rank == 0)
     status = tg_status_set(TG_EPREEMPTED, "%s: resume=auto continues it", tg_status_message());
