@@ -99,6 +99,7 @@ typedef struct tg_record {
   uint64_t update, samples, staleness;
   uint64_t bytes, local_steps; /* with own_weights, as in tg_server_event */
   double consensus;
+  double late_s; /* how long ago it happened */
   double epoch, lr, loss_sum, correction_ratio, compute_s, wait_s, sim_s;
 } tg_record;
 TG_CHECKED tg_status tg_recorder_push(tg_recorder *r, const tg_record *record);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 uint64_t tg_in_step_samples(const tg_in_step *s) {
-  return (uint64_t)s->o.workers * s->o.batch;
+  return (uint64_t)s->gradients * s->o.batch;
 }
 
 double tg_in_step_epoch(const tg_in_step *s, uint64_t samples) {
@@ -90,8 +90,8 @@ tg_status tg_in_step_cut(tg_in_step *s, tg_status why) {
 
 /* ---- beginning and end ---- */
 
-tg_status tg_in_step_open(tg_in_step *s, const tg_sync_options *o) {
-  *s = (tg_in_step){.o = *o};
+tg_status tg_in_step_open(tg_in_step *s, const tg_sync_options *o, uint32_t gradients) {
+  *s = (tg_in_step){.o = *o, .gradients = gradients};
   if (o->workers < 1 || o->count > o->workers || o->first > o->workers - o->count)
     TG_FAIL(TG_ECONFIG, "workers %u to %u cannot be computed here: there are %u", o->first,
             o->first + o->count, o->workers);

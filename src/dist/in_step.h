@@ -1,5 +1,5 @@
-/* in_step.h - what the loops share in which all ranks go in step (sync.c, local.c): options, how
- * far the run is, evaluations, what the observer is told, how a run ends. */
+/* in_step.h - what the loops share that have no server of weights (sync.c, local.c, gossip.c):
+ * options, how far the run is, evaluations, what the observer is told, how a run ends. */
 #ifndef DIST_IN_STEP_H
 #define DIST_IN_STEP_H
 
@@ -9,6 +9,7 @@ typedef struct tg_in_step {
   tg_sync_options o; /* folds and schedule: copies of our own */
   tg_fold *folds;
   tg_schedule_step *steps;
+  uint32_t gradients;       /* that make an update: one of each worker, or 1 */
   uint64_t total;           /* updates of the run */
   uint64_t update, samples; /* applied */
   uint64_t nonfinite;       /* gradients that were not finite */
@@ -23,7 +24,7 @@ typedef struct tg_in_step {
 
 /* tg_in_step_open - TG_ECONFIG where this process cannot compute for the workers named. Free with
  * tg_in_step_close, also after a failure. */
-TG_CHECKED tg_status tg_in_step_open(tg_in_step *s, const tg_sync_options *o);
+TG_CHECKED tg_status tg_in_step_open(tg_in_step *s, const tg_sync_options *o, uint32_t gradients);
 void tg_in_step_close(tg_in_step *s);
 /* tg_in_step_restored - counters of a checkpoint; TG_EDATA where they contradict each other. */
 TG_CHECKED tg_status tg_in_step_restored(tg_in_step *s, uint64_t update, uint64_t samples,

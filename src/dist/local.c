@@ -20,6 +20,10 @@ static bool is_simulated(const tg_local *y) {
   return y->in.transport && y->in.transport->compute_s;
 }
 
+static double clock_s(const tg_local *y) {
+  return y->in.transport ? y->in.transport->clock(y->in.comm) : tg_clock_s();
+}
+
 /* ---- rounds ---- */
 
 uint64_t tg_local_round(const tg_local *y, uint64_t update) {
@@ -262,7 +266,9 @@ static tg_status tell_skipped(tg_local *y, tg_msg in, tg_server_event event, uin
 
 /* What every worker did in update `at` of the stretch. */
 static tg_status tell_update(tg_local *y, uint64_t at, tg_server_event event, bool checkpoint) {
-  double now = y->in.transport ? y->in.transport->clock(y->in.comm) : tg_clock_s();
+  /* Nobody told when: evenly within the stretch. */
+  double passed = y->ended_s - y->began_s;
+  double now = y->ended_s - passed * (double)(y->done - 1 - at) / (double)y->done;
   for (uint32_t m = 0; m < y->in.o.workers; m++) {
     const double *of = row(y, at, m);
     tg_msg in = {.kind = TG_MSG_PUSH,
@@ -301,7 +307,7 @@ static tg_status tell_stretch(tg_local *y, bool checkpoint) {
 
 static double now_s(const tg_local *y) {
   double now = 0;
-  if (!is_simulated(y)) return y->in.transport ? y->in.transport->clock(y->in.comm) : tg_clock_s();
+  if (!is_simulated(y)) return clock_s(y);
   for (uint32_t m = 0; m < y->in.o.workers; m++) now = fmax(now, y->state.clock[m]);
   return now;
 }
@@ -331,7 +337,9 @@ static tg_status evaluate(tg_local *y, bool last) {
   event.consensus = y->distance;
   event.local_steps = y->state.round_steps;
   if (event.checkpoint_due) TG_TRY(tg_local_gather(y));
-  return tg_in_step_tell(&y->in, &out, &event);
+  TG_TRY(tg_in_step_tell(&y->in, &out, &event));
+  y->ended_s = clock_s(y);
+  return TG_OK;
 }
 
 static tg_status cut_short(tg_local *y, tg_status why) {
@@ -382,6 +390,8 @@ static tg_status stretch(tg_local *y) {
   in->nonfinite += bad_gradients(y);
   if (y->measured) y->distance = sqrt(y->scalars[SUM_DISTANCE] / in->o.workers);
   y->next = next_stretch(y);
+  y->began_s = y->ended_s;
+  y->ended_s = clock_s(y);
   return TG_OK;
 }
 
@@ -406,6 +416,7 @@ tg_status tg_local_run(tg_local *y, const tg_transport *transport, tg_comm *comm
   in->transport = transport;
   in->comm = comm;
   in->observer = observer;
+  y->ended_s = clock_s(y);
   if (in->total == 0) return evaluate(y, true);
   while (in->update < in->total) TG_TRY(step(y));
   return in->diverged ? cut_short(y, TG_EDIVERGED) : TG_OK;

@@ -36,6 +36,7 @@ struct tg_local {
   bool ends[MOST_UPDATES];      /* ... and whether it is the last of it */
   uint64_t done;                /* updates of the stretch so far */
   uint64_t next;                /* updates of the next one */
+  double began_s, ended_s;      /* of the stretch, by the transport's clock */
   uint64_t mean_of;             /* update whose mean w is; UINT64_MAX: none */
   bool pinned;                  /* the compute object was told of x and mixed */
   bool measured;                /* SUM_DISTANCE was */

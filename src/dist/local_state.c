@@ -86,7 +86,7 @@ tg_status tg_local_create(const tg_local_options *o, const float *w0, const floa
   y->mean_of = UINT64_MAX;
   if (o->mixing != TG_MIX_AVERAGE)
     y->neighbours = tg_topology_count(o->topology, o->step.workers) - 1;
-  TG_DO(tg_in_step_open(&y->in, &o->step));
+  TG_DO(tg_in_step_open(&y->in, &o->step, o->step.workers));
   TG_DO(allocate(y));
   memcpy(y->state.w, w0, o->step.n * sizeof *w0);
   if (o->step.k) memcpy(y->state.b, b0, o->step.k * sizeof *b0);

@@ -109,9 +109,9 @@ tg_evaluation tg_recorder_last(const tg_recorder *r) {
                          .samples = (uint32_t)r->count[LAST_SAMPLES]};
 }
 
-static tg_status train_line(tg_recorder *r, uint64_t update, double epoch) {
+static tg_status train_line(tg_recorder *r, uint64_t update, double epoch, double late_s) {
   tg_metrics *m = r->options.metrics;
-  double wall = tg_recorder_wall_s(r), span = wall - r->real[WINDOW_WALL];
+  double wall = tg_recorder_wall_s(r) - late_s, span = wall - r->real[WINDOW_WALL];
   uint64_t n = r->count[WINDOW_PUSHES];
   r->loss = n ? r->real[LOSS_SUM] / (double)r->count[WINDOW_SAMPLES] : NAN;
   r->rate = span > 0 ? (double)r->count[WINDOW_SAMPLES] / span : NAN;
@@ -174,7 +174,8 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
   r->real[RATIO_SUM] += x->correction_ratio;
   r->real[LR] = x->lr;
   if (x->sim_s > 0) r->real[SIM_S] = x->sim_s;
-  if (x->whole && x->update % r->options.every == 0) TG_TRY(train_line(r, x->update, x->epoch));
+  if (x->whole && x->update % r->options.every == 0)
+    TG_TRY(train_line(r, x->update, x->epoch, x->late_s));
   show_progress(r, x->update, x->epoch);
   return TG_OK;
 }
@@ -217,7 +218,7 @@ tg_status tg_recorder_end(tg_recorder *r, uint64_t update, double epoch, const c
                           double server_busy) {
   tg_metrics *m = r->options.metrics;
   tg_log_progress_end();
-  if (r->count[WINDOW_PUSHES]) TG_TRY(train_line(r, update, epoch));
+  if (r->count[WINDOW_PUSHES]) TG_TRY(train_line(r, update, epoch, 0));
   for (uint32_t w = 0; w < r->options.workers; w++) TG_TRY(worker_line(r, w, update, epoch));
   uint64_t bins = TG_STALENESS_BINS;
   while (bins > 1 && histogram(r)[bins - 1] == 0) bins--;

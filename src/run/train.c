@@ -14,6 +14,9 @@
 /* ---- what is written down ---- */
 
 static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_event *event) {
+  /* Workers with weights of their own tell of several updates at once. */
+  bool later = job->local && job->world->size > 1;
+  double late = later ? job->setup.transport->clock(job->comm) - in->sent_s : 0;
   return (tg_record){.worker = in->worker,
                      .applied = event->applied,
                      .whole = job->server || in->worker + 1 == job->setup.workers,
@@ -29,6 +32,7 @@ static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_
                      .bytes = event->bytes,
                      .local_steps = event->local_steps,
                      .consensus = event->consensus,
+                     .late_s = late,
                      .sim_s = job->comm && job->world->size == 1 ? in->sent_s : -1};
 }
 
