@@ -19,6 +19,7 @@
 #ifndef TARDIGRAD_LOCAL_H
 #define TARDIGRAD_LOCAL_H
 
+#include "tardigrad/holdings.h"
 #include "tardigrad/sync.h"
 #include "tardigrad/topology.h"
 
@@ -36,12 +37,8 @@ typedef struct tg_local_options {
 /* What a checkpoint saves, as views into tg_local: owned by it, host memory, valid until the next
  * update. Worker ranks hold their own worker's vectors, rank 0 room for everybody's. */
 typedef struct tg_local_state {
-  float *w, *b;               /* [n], [k]: the means, where they are published */
-  uint32_t first, held;       /* workers whose vectors are here */
-  float **x;                  /* [held][n] */
-  float **bx;                 /* [held][k] */
-  float **slot[TG_MAX_SLOTS]; /* [slot_count][held][n] */
-  size_t slot_count;
+  float *w, *b; /* [n], [k]: the means, where they are published */
+  tg_holdings has;
   uint64_t *step; /* [workers] gradients computed, skipped ones included */
   double *clock;  /* [workers] sim: virtual time that each has reached */
   uint64_t update, samples, nonfinite;

@@ -54,12 +54,12 @@ static void begin_round(tg_local *y) {
 /* A gradient of held worker i at its weights, to be applied; those that are not finite are passed
  * over, until there have been too many of them. */
 static tg_status compute(tg_local *y, uint32_t i, bool *out) {
-  uint32_t worker = y->state.first + i;
+  uint32_t worker = y->state.has.first + i;
   double *mine = row(y, y->done, worker), began = tg_clock_s();
   tg_msg in = {.kind = TG_MSG_WEIGHTS, .worker = worker, .version = y->in.update}, msg;
   for (*out = false; !*out && mine[ROW_BAD] <= (double)y->in.o.max_nonfinite;) {
     in.step = y->state.step[worker]++;
-    TG_TRY(tg_worker_step(y->in.o.compute, &y->in.o.worker, &in, y->state.x[i], NULL, &msg));
+    TG_TRY(tg_worker_step(y->in.o.compute, &y->in.o.worker, &in, y->state.has.x[i], NULL, &msg));
     *out = !(msg.flags & TG_FLAG_NONFINITE);
     if (!*out) mine[ROW_BAD]++;
     if (is_simulated(y)) {
@@ -84,9 +84,9 @@ static void apply(tg_local *y, uint32_t i, float *w) {
   tg_update_sums sums = {0};
   u.hyper.lr = (float)tg_in_step_lr(&y->in, y->in.update);
   u.hyper.update = y->in.update;
-  for (size_t s = 0; s < y->state.slot_count; s++) u.slot[s] = y->state.slot[s][i];
+  for (size_t s = 0; s < y->state.has.slot_count; s++) u.slot[s] = y->state.has.slot[s][i];
   tg_update_apply(&u, (tg_span){0, o->n}, o->compute->g, &sums);
-  tg_fold_apply(o->folds, o->fold_count, o->compute->s, y->state.bx[i]);
+  tg_fold_apply(o->folds, o->fold_count, o->compute->s, y->state.has.bx[i]);
 }
 
 /* ---- neighbours ---- */
@@ -99,7 +99,7 @@ static tg_status post_weights(tg_local *y) {
     uint32_t m = tg_topology_member(y->o.topology, y->in.o.workers, me, at);
     if (m == me) continue;
     y->parcel[count] =
-        (tg_parcel){.peer = m, .n = y->in.o.n, .out = y->state.x[0], .in = y->inbox[count]};
+        (tg_parcel){.peer = m, .n = y->in.o.n, .out = y->state.has.x[0], .in = y->inbox[count]};
     count++;
   }
   return y->in.transport->post(y->in.comm, y->parcel, count);
@@ -115,12 +115,12 @@ static tg_status collect_weights(tg_local *y) {
 
 /* The mean of worker i's neighbourhood, in the order of workers. */
 static void mix(tg_local *y, uint32_t i) {
-  uint32_t me = y->state.first + i;
+  uint32_t me = y->state.has.first + i;
   size_t elsewhere = 0;
   for (size_t at = 0; at <= y->neighbours; at++) {
     uint32_t m = tg_topology_member(y->o.topology, y->in.o.workers, me, at);
     bool here = tg_in_step_computes(&y->in, m);
-    y->member[at] = here ? y->state.x[m - y->state.first] : y->inbox[elsewhere++];
+    y->member[at] = here ? y->state.has.x[m - y->state.has.first] : y->inbox[elsewhere++];
   }
   tg_mix_mean(y->in.o.n, y->member, y->neighbours + 1, y->mixed[i]);
 }
@@ -149,7 +149,7 @@ static tg_status update_with_neighbours(tg_local *y) {
     TG_TRY(compute(y, i, &finite));
     if (combines_first) TG_TRY(collect_weights(y));
     if (combines_first) mix(y, i);
-    if (finite) apply(y, i, combines_first ? y->mixed[i] : y->state.x[i]);
+    if (finite) apply(y, i, combines_first ? y->mixed[i] : y->state.has.x[i]);
   }
   if (!combines_first) {
     TG_TRY(post_weights(y));
@@ -157,8 +157,8 @@ static tg_status update_with_neighbours(tg_local *y) {
     for (uint32_t i = 0; i < y->in.o.count; i++) mix(y, i);
   }
   for (uint32_t i = 0; i < y->in.o.count; i++) {
-    float *x = y->state.x[i];
-    y->state.x[i] = y->mixed[i];
+    float *x = y->state.has.x[i];
+    y->state.has.x[i] = y->mixed[i];
     y->mixed[i] = x;
   }
   wait_for_neighbours(y);
@@ -172,11 +172,11 @@ static tg_status find_mean(tg_local *y) {
   const tg_sync_options *o = &y->in.o;
   tg_local_state *t = &y->state;
   if (tg_in_step_shared(&y->in)) {
-    if (o->count > 0) memcpy(t->w, t->x[0], o->n * sizeof *t->w);
+    if (o->count > 0) memcpy(t->w, t->has.x[0], o->n * sizeof *t->w);
     TG_TRY(tg_in_step_reduce(&y->in, t->w, o->n, NULL, 0));
     tg_mix_part(o->n, t->w, o->workers);
   } else {
-    tg_mix_mean(o->n, (const float *const *)t->x, o->workers, t->w);
+    tg_mix_mean(o->n, (const float *const *)t->has.x, o->workers, t->w);
   }
   y->mean_of = y->in.update;
   return TG_OK;
@@ -187,10 +187,10 @@ static tg_status find_mean_statistics(tg_local *y) {
   tg_local_state *t = &y->state;
   if (o->k == 0) return TG_OK;
   if (!tg_in_step_shared(&y->in)) {
-    tg_mix_mean(o->k, (const float *const *)t->bx, o->workers, t->b);
+    tg_mix_mean(o->k, (const float *const *)t->has.bx, o->workers, t->b);
     return TG_OK;
   }
-  if (o->count > 0) memcpy(t->b, t->bx[0], o->k * sizeof *t->b);
+  if (o->count > 0) memcpy(t->b, t->has.bx[0], o->k * sizeof *t->b);
   TG_TRY(tg_in_step_reduce(&y->in, t->b, o->k, NULL, 0));
   tg_mix_part(o->k, t->b, o->workers);
   return TG_OK;
@@ -201,12 +201,13 @@ static tg_status average(tg_local *y) {
   const tg_sync_options *o = &y->in.o;
   double began = tg_clock_s(), slowest = 0, distance = 0;
   TG_TRY(find_mean(y));
-  for (uint32_t i = 0; i < o->count; i++) distance += tg_mix_adopt(o->n, y->state.x[i], y->state.w);
+  for (uint32_t i = 0; i < o->count; i++)
+    distance += tg_mix_adopt(o->n, y->state.has.x[i], y->state.w);
   y->scalars[SUM_DISTANCE] = distance;
   y->measured = true;
   for (uint32_t m = 0; m < o->workers; m++) slowest = fmax(slowest, y->state.clock[m]);
   for (uint32_t i = 0; i < o->count; i++) {
-    uint32_t m = y->state.first + i;
+    uint32_t m = y->state.has.first + i;
     double *wait = &row(y, y->done, m)[ROW_WAIT_S];
     *wait += is_simulated(y) ? slowest - y->state.clock[m] : tg_clock_s() - began;
     if (is_simulated(y)) y->state.clock[m] = slowest;
@@ -220,7 +221,7 @@ static tg_status update_alone(tg_local *y) {
   bool finite;
   for (uint32_t i = 0; i < y->in.o.count; i++) {
     TG_TRY(compute(y, i, &finite));
-    if (finite) apply(y, i, y->state.x[i]);
+    if (finite) apply(y, i, y->state.has.x[i]);
   }
   return TG_OK;
 }
@@ -234,7 +235,7 @@ static tg_status update(tg_local *y) {
   y->ends[y->done] = y->in.update == y->state.round_end;
   if (averages(y) && y->ends[y->done]) TG_TRY(average(y));
   for (uint32_t i = 0; i < y->in.o.count && is_simulated(y); i++)
-    row(y, y->done, y->state.first + i)[ROW_SENT_S] = y->state.clock[y->state.first + i];
+    row(y, y->done, y->state.has.first + i)[ROW_SENT_S] = y->state.clock[y->state.has.first + i];
   y->done++;
   return TG_OK;
 }
@@ -320,7 +321,7 @@ static tg_status publish(tg_local *y, bool save) {
   if (y->mean_of != y->in.update) {
     TG_TRY(find_mean(y));
     for (uint32_t i = 0; i < y->in.o.count; i++)
-      square += tg_mix_distance(y->in.o.n, y->state.x[i], y->state.w);
+      square += tg_mix_distance(y->in.o.n, y->state.has.x[i], y->state.w);
     TG_TRY(tg_in_step_reduce(&y->in, NULL, 0, &square, 1));
     y->distance = sqrt(square / y->in.o.workers);
   }

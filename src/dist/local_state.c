@@ -7,47 +7,12 @@
 
 /* ---- memory ---- */
 
-static float *vector(size_t n) {
-  return tg_alloc_aligned(n * sizeof(float));
-}
-
-static bool vectors(size_t count, size_t n, float ***out) {
-  bool enough = (*out = calloc(count + 1, sizeof **out)) != NULL;
-  for (size_t i = 0; enough && i < count; i++) enough = ((*out)[i] = vector(n)) != NULL;
-  return enough;
-}
-
-static void free_vectors(float **list) {
-  for (size_t i = 0; list && list[i]; i++) free(list[i]); /* a NULL ends it */
-  free(list);
-}
-
-static void pin(tg_local *y, bool pins) {
-  tg_compute *c = y->in.o.compute;
-  if (!c || !c->pin || pins == y->pinned) return;
-  y->pinned = pins;
-  for (uint32_t i = 0; i < y->in.o.count; i++) {
-    (pins ? c->pin : c->unpin)(c, y->state.x[i]);
-    if (y->mixed) (pins ? c->pin : c->unpin)(c, y->mixed[i]);
-  }
-}
-
-static bool allocate_own(tg_local *y) {
-  const tg_sync_options *o = &y->in.o;
-  tg_local_state *t = &y->state;
-  bool enough = (t->w = vector(o->n)) && (t->b = vector(o->k)) && vectors(t->held, o->n, &t->x) &&
-                vectors(t->held, o->k, &t->bx);
-  for (int i = 0; enough && i < o->optimizer->slots; i++)
-    enough = vectors(t->held, o->n, &t->slot[t->slot_count++]);
-  return enough;
-}
-
 static tg_status allocate(tg_local *y) {
   const tg_sync_options *o = &y->in.o;
   tg_local_state *t = &y->state;
   size_t elsewhere = o->count == o->workers ? 0 : y->neighbours;
-  t->first = o->count ? o->first : 0;
-  t->held = o->count ? o->count : o->workers;
+  t->has.first = o->count ? o->first : 0;
+  t->has.held = o->count ? o->count : o->workers;
   y->scalars =
       calloc(SUM_ROWS + (size_t)MOST_UPDATES * o->workers * ROW_FIELDS, sizeof *y->scalars);
   y->member = calloc(o->workers, sizeof *y->member);
@@ -55,13 +20,28 @@ static tg_status allocate(tg_local *y) {
   y->clock_before = calloc(o->workers, sizeof *y->clock_before);
   t->step = calloc(o->workers, sizeof *t->step);
   t->clock = calloc(o->workers, sizeof *t->clock);
+  t->w = tg_alloc_aligned(o->n * sizeof(float));
+  t->b = tg_alloc_aligned(o->k * sizeof(float));
   bool enough = y->scalars && y->member && y->parcel && y->clock_before && t->step && t->clock &&
-                allocate_own(y);
+                t->w && t->b;
   if (enough && y->o.mixing != TG_MIX_AVERAGE && o->count)
-    enough = vectors(o->count, o->n, &y->mixed) && vectors(elsewhere, o->n, &y->inbox);
+    enough = (y->mixed = tg_vectors_create(o->count, o->n)) &&
+             (y->inbox = tg_vectors_create(elsewhere, o->n));
   if (!enough)
-    TG_FAIL(TG_ERUNTIME, "no memory for weights of %zu parameters by %u workers", o->n, t->held);
+    TG_FAIL(TG_ERUNTIME, "no memory for weights of %zu parameters by %u workers", o->n,
+            t->has.held);
   return TG_OK;
+}
+
+/* x and mixed change places, and are both read by what computes. */
+static void pin(tg_local *y, bool pins) {
+  tg_compute *c = y->in.o.compute;
+  if (!c || !c->pin || pins == y->pinned) return;
+  y->pinned = pins;
+  for (uint32_t i = 0; i < y->in.o.count; i++) {
+    (pins ? c->pin : c->unpin)(c, y->state.has.x[i]);
+    if (y->mixed) (pins ? c->pin : c->unpin)(c, y->mixed[i]);
+  }
 }
 
 static tg_status check_options(const tg_local_options *o) {
@@ -90,10 +70,8 @@ tg_status tg_local_create(const tg_local_options *o, const float *w0, const floa
   TG_DO(allocate(y));
   memcpy(y->state.w, w0, o->step.n * sizeof *w0);
   if (o->step.k) memcpy(y->state.b, b0, o->step.k * sizeof *b0);
-  for (uint32_t i = 0; i < y->state.held; i++) {
-    memcpy(y->state.x[i], w0, o->step.n * sizeof *w0);
-    if (o->step.k) memcpy(y->state.bx[i], b0, o->step.k * sizeof *b0);
-  }
+  TG_DO(tg_holdings_open(&y->state.has, o->step.n, o->step.k, w0, b0,
+                         (size_t)o->step.optimizer->slots, false, NULL));
   pin(y, true);
   *out = y;
   return TG_OK;
@@ -107,11 +85,9 @@ void tg_local_destroy(tg_local *y) {
   pin(y, false);
   free(y->state.w);
   free(y->state.b);
-  free_vectors(y->state.x);
-  free_vectors(y->state.bx);
-  for (size_t i = 0; i < y->state.slot_count; i++) free_vectors(y->state.slot[i]);
-  free_vectors(y->mixed);
-  free_vectors(y->inbox);
+  tg_holdings_close(&y->state.has);
+  tg_vectors_free(y->mixed);
+  tg_vectors_free(y->inbox);
   free(y->state.step);
   free(y->state.clock);
   free(y->clock_before);
@@ -143,35 +119,11 @@ tg_status tg_local_restored(tg_local *y, const tg_local_state *t) {
   return TG_OK;
 }
 
-/* One worker's vectors, between it and rank 0, one after the other. */
-static tg_status carry(tg_local *y, uint32_t worker, uint32_t peer, bool sends) {
-  const tg_local_state *t = &y->state;
-  uint32_t i = worker - t->first;
-  tg_parcel parcel[TG_MAX_SLOTS + 2] = {{.n = y->in.o.n, .in = t->x[i]},
-                                        {.n = y->in.o.k, .in = t->bx[i]}};
-  size_t count = 2;
-  for (size_t s = 0; s < t->slot_count; s++)
-    parcel[count++] = (tg_parcel){.n = y->in.o.n, .in = t->slot[s][i]};
-  for (size_t p = 0; p < count; p++) {
-    parcel[p].peer = peer;
-    if (!sends) continue;
-    parcel[p].out = parcel[p].in;
-    parcel[p].in = NULL;
-  }
-  TG_TRY(y->in.transport->post(y->in.comm, parcel, count));
-  return y->in.transport->collect(y->in.comm);
-}
-
 /* Rank 0 is the one that computes for nobody. */
-static tg_status carry_all(tg_local *y, bool to_server) {
-  if (!tg_in_step_shared(&y->in)) return TG_OK;
-  if (y->in.o.count > 0) return carry(y, y->in.o.first, TG_PEER_SERVER, to_server);
-  for (uint32_t m = 0; m < y->in.o.workers; m++) TG_TRY(carry(y, m, m, !to_server));
-  return TG_OK;
-}
-
 tg_status tg_local_gather(tg_local *y) {
-  return carry_all(y, true);
+  const tg_in_step *in = &y->in;
+  if (!tg_in_step_shared(in)) return TG_OK;
+  return tg_holdings_gather(&y->state.has, in->transport, in->comm, in->o.count == 0);
 }
 
 tg_status tg_local_share(tg_local *y, const tg_transport *transport, tg_comm *comm) {
@@ -186,6 +138,6 @@ tg_status tg_local_share(tg_local *y, const tg_transport *transport, tg_comm *co
   t.nonfinite = counters[2];
   t.round_end = counters[3];
   t.round_steps = counters[4];
-  TG_TRY(carry_all(y, false));
+  TG_TRY(tg_holdings_scatter(&y->state.has, transport, comm, y->in.o.count == 0));
   return tg_local_restored(y, &t);
 }

@@ -39,11 +39,11 @@ static tg_status local_arrays(tg_array_list *list, const tg_local_state *s, cons
   TG_TRY(tg_array_add(list, TG_ST_U64, s->step, 1, workers, 0, "local.step"));
   TG_TRY(tg_array_add(list, TG_ST_F64, s->clock, 1, workers, 0, "local.clock"));
   for (uint32_t m = 0; m < workers; m++) {
-    TG_TRY(tg_array_add(list, TG_ST_F32, s->x[m], 1, g->n, 0, "worker.%u.w", m));
-    if (g->k) TG_TRY(tg_array_add(list, TG_ST_F32, s->bx[m], 1, g->k, 0, "worker.%u.b", m));
-    for (size_t i = 0; i < s->slot_count; i++)
-      TG_TRY(tg_array_add(list, TG_ST_F32, s->slot[i][m], 1, g->n, 0, "worker.%u.optimizer.%zu", m,
-                          i));
+    TG_TRY(tg_array_add(list, TG_ST_F32, s->has.x[m], 1, g->n, 0, "worker.%u.w", m));
+    if (g->k) TG_TRY(tg_array_add(list, TG_ST_F32, s->has.bx[m], 1, g->k, 0, "worker.%u.b", m));
+    for (size_t i = 0; i < s->has.slot_count; i++)
+      TG_TRY(tg_array_add(list, TG_ST_F32, s->has.slot[i][m], 1, g->n, 0, "worker.%u.optimizer.%zu",
+                          m, i));
   }
   return TG_OK;
 }

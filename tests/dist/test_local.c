@@ -337,12 +337,13 @@ START_TEST(neighbours_follow_the_reference) {
     }
   }
   tg_local_state state = tg_local_state_of(run.local);
-  for (uint32_t m = 0; m < workers; m++) near(state.x[m], r.x[m], REF_N, 1e-5);
+  for (uint32_t m = 0; m < workers; m++) near(state.has.x[m], r.x[m], REF_N, 1e-5);
   ref_mean(&r, after);
   near(state.w, after, REF_N, 1e-5);
   double square = 0;
   for (uint32_t m = 0; m < workers; m++)
-    for (int i = 0; i < REF_N; i++) square += pow(state.x[m][i] - (double)state.w[i], 2) / workers;
+    for (int i = 0; i < REF_N; i++)
+      square += pow(state.has.x[m][i] - (double)state.w[i], 2) / workers;
   ck_assert_double_eq_tol(s.consensus, sqrt(square), 1e-9);
   ck_assert_uint_eq(s.bytes[5], (tg_topology_count(o.topology, workers) - 1) * 2 * REF_N * 4);
   quadratic_destroy(r.compute);
@@ -365,15 +366,15 @@ START_TEST(mean_moves_by_the_mean_gradient) {
   /* Small dyadic weights, different ones on every worker. */
   for (uint32_t m = 0; m < 4; m++)
     for (int i = 0; i < 64; i++)
-      t.x[m][i] = (float)((int)(m * 37 + (uint32_t)i * 11) % 64 - 32) / 16;
+      t.has.x[m][i] = (float)((int)(m * 37 + (uint32_t)i * 11) % 64 - 32) / 16;
   for (int i = 0; i < 64; i++) {
     double before = 0;
-    for (uint32_t m = 0; m < 4; m++) before += t.x[m][i] / 4.0;
+    for (uint32_t m = 0; m < 4; m++) before += t.has.x[m][i] / 4.0;
     mean[i] = before - 0.005 * 0.4 * 1e-3 * before;
   }
   tg_compute *c = quadratic_create(&o.base.problem);
   for (uint32_t m = 0; m < 4; m++) {
-    memcpy(w, t.x[m], sizeof w);
+    memcpy(w, t.has.x[m], sizeof w);
     ck_ok(c->gradient(c, m, 0, w, &loss, &correct));
     for (int i = 0; i < 64; i++) mean[i] -= 0.005 * 0.4 * c->g[i] / 4;
   }
@@ -456,7 +457,7 @@ START_TEST(diverges_after_too_many) {
   own_close(&run);
   /* Weights that are not finite give no gradient that is: nobody tries for ever. */
   ck_ok(own_open(&o, "sim", 0, o.base.workers, &run));
-  tg_local_state_of(run.local).x[1][3] = NAN;
+  tg_local_state_of(run.local).has.x[1][3] = NAN;
   s = (seen){0};
   ck_assert_int_eq(go(&run, &s), TG_EDIVERGED);
   own_close(&run);
@@ -466,16 +467,17 @@ END_TEST
 static void copy_state(own_run *from, own_run *to, size_t n) {
   tg_local_state a = tg_local_state_of(from->local), b = tg_local_state_of(to->local);
   size_t count;
-  ck_assert_uint_eq(a.held, b.held);
+  ck_assert_uint_eq(a.has.held, b.has.held);
   memcpy(b.w, a.w, n * sizeof(float));
   memcpy(b.b, a.b, 5 * sizeof(float));
-  for (uint32_t m = 0; m < a.held; m++) {
-    memcpy(b.x[m], a.x[m], n * sizeof(float));
-    memcpy(b.bx[m], a.bx[m], 5 * sizeof(float));
-    for (size_t i = 0; i < a.slot_count; i++) memcpy(b.slot[i][m], a.slot[i][m], n * sizeof(float));
+  for (uint32_t m = 0; m < a.has.held; m++) {
+    memcpy(b.has.x[m], a.has.x[m], n * sizeof(float));
+    memcpy(b.has.bx[m], a.has.bx[m], 5 * sizeof(float));
+    for (size_t i = 0; i < a.has.slot_count; i++)
+      memcpy(b.has.slot[i][m], a.has.slot[i][m], n * sizeof(float));
   }
-  memcpy(b.step, a.step, a.held * sizeof *a.step);
-  memcpy(b.clock, a.clock, a.held * sizeof *a.clock);
+  memcpy(b.step, a.step, a.has.held * sizeof *a.step);
+  memcpy(b.clock, a.clock, a.has.held * sizeof *a.clock);
   memcpy(tg_sim_times(to->comm, &count), tg_sim_times(from->comm, &count), sizeof(double));
   ck_ok(tg_local_restored(to->local, &a));
 }

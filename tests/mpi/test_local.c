@@ -62,11 +62,11 @@ static void same_vectors(own_run *run, own_run *alone, const own_options *o) {
   ck_assert_mem_eq(a.w, b.w, n);
   ck_assert_mem_eq(a.b, b.b, k);
   ck_assert_mem_eq(a.step, b.step, o->base.workers * sizeof *a.step);
-  for (uint32_t i = 0; i < a.held; i++) {
-    uint32_t m = a.first + i;
-    ck_assert_mem_eq(a.x[i], b.x[m], n);
-    ck_assert_mem_eq(a.bx[i], b.bx[m], k);
-    ck_assert_mem_eq(a.slot[0][i], b.slot[0][m], n);
+  for (uint32_t i = 0; i < a.has.held; i++) {
+    uint32_t m = a.has.first + i;
+    ck_assert_mem_eq(a.has.x[i], b.has.x[m], n);
+    ck_assert_mem_eq(a.has.bx[i], b.has.bx[m], k);
+    ck_assert_mem_eq(a.has.slot[0][i], b.has.slot[0][m], n);
   }
 }
 
@@ -96,10 +96,10 @@ START_TEST(goes_on_as_if_never_stopped) {
   uint32_t first = world.rank > 0 ? (uint32_t)world.rank - 1 : 0;
   ck_ok(own_open(&o, "mpi", first, world.rank > 0, &next));
   tg_local_state a = tg_local_state_of(run.local), b = tg_local_state_of(next.local);
-  for (uint32_t m = 0; m < a.held && world.rank == 0; m++) {
-    memcpy(b.x[m], a.x[m], n);
-    memcpy(b.bx[m], a.bx[m], k);
-    memcpy(b.slot[0][m], a.slot[0][m], n);
+  for (uint32_t m = 0; m < a.has.held && world.rank == 0; m++) {
+    memcpy(b.has.x[m], a.has.x[m], n);
+    memcpy(b.has.bx[m], a.has.bx[m], k);
+    memcpy(b.has.slot[0][m], a.has.slot[0][m], n);
   }
   memcpy(b.step, a.step, o.base.workers * sizeof *a.step);
   if (world.rank == 0) ck_ok(tg_local_restored(next.local, &a));
