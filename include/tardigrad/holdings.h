@@ -23,9 +23,10 @@ TG_CHECKED tg_status tg_holdings_open(tg_holdings *h, size_t n, size_t k, const 
                                       tg_compute *compute);
 void tg_holdings_close(tg_holdings *h);
 /* tg_holdings_gather - between a worker rank, which holds one worker's, and rank 0, which holds
- * everybody's. On rank 0 for all workers in order. _scatter is the way back. */
+ * everybody's: of all workers in order. all: every vector, not weights and running statistics
+ * alone. _scatter is the way back. */
 TG_CHECKED tg_status tg_holdings_gather(tg_holdings *h, const tg_transport *transport,
-                                        tg_comm *comm, bool server);
+                                        tg_comm *comm, bool server, bool all);
 TG_CHECKED tg_status tg_holdings_scatter(tg_holdings *h, const tg_transport *transport,
                                          tg_comm *comm, bool server);
 

@@ -98,6 +98,7 @@ typedef struct tg_record {
   bool whole; /* the last gradient of its update: ssgd has several */
   uint64_t update, samples, staleness;
   uint64_t bytes, local_steps; /* with own_weights, as in tg_server_event */
+  uint32_t partner;            /* sent and received as many bytes; the worker itself: none did */
   double consensus;
   double late_s; /* how long ago it happened */
   double epoch, lr, loss_sum, correction_ratio, compute_s, wait_s, sim_s;

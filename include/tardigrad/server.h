@@ -73,7 +73,8 @@ typedef struct tg_server_event {
   /* Where workers hold weights of their own: */
   double consensus;     /* root mean square of |x_m - mean| over workers m, when last measured */
   uint64_t local_steps; /* updates in the round between two exchanges */
-  uint64_t bytes;       /* weights sent and received by the worker for this gradient */
+  uint64_t bytes;       /* weights sent and received by the worker for this gradient ... */
+  uint32_t partner;     /* ... and as many by this one, if it is another (ad-psgd) */
 } tg_server_event;
 
 /* Everything that a checkpoint saves, as views into the server: owned by it, host memory. */

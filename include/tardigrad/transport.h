@@ -56,7 +56,7 @@ typedef struct tg_parcel {
   const float *out;
   float *in;
 } tg_parcel;
-enum { TG_PEER_SERVER = INT32_MAX };
+enum { TG_PEER_SERVER = INT32_MAX, TG_WORD = 128 };
 
 /* One row of dist/transports.def. Server side unless said otherwise. */
 typedef struct tg_transport {
@@ -100,6 +100,11 @@ typedef struct tg_transport {
    * process holds all vectors, and nothing has to travel. */
   tg_status (*post)(tg_comm *comm, const tg_parcel *parcels, size_t count);
   tg_status (*collect)(tg_comm *comm);
+  /* Words of up to TG_WORD bytes between rank 0 and a worker, at any time and in order. say does
+   * not wait, and copies; hear takes the next word that has come, on rank 0 from whoever was first,
+   * if there is one. NULL rows (sim): there is nobody else. */
+  tg_status (*say)(tg_comm *comm, uint32_t peer, const void *word, size_t bytes);
+  tg_status (*hear)(tg_comm *comm, void *word, size_t bytes, bool *got);
   /* Virtual seconds that gradient `step` of a worker takes. NULL: time passes by itself. */
   double (*compute_s)(tg_comm *comm, uint32_t worker, uint64_t step);
 } tg_transport;
@@ -140,6 +145,10 @@ TG_CHECKED tg_status tg_world_broadcast(void *data, size_t bytes);
 /* tg_world_gather - collective: all [size][bytes]; each rank brings the entry of its rank and gets
  * the others'. */
 TG_CHECKED tg_status tg_world_gather(void *all, size_t bytes);
+/* tg_world_threaded - whether other threads than the one that started MPI may call it, one at a
+ * time.
+ */
+bool tg_world_threaded(void);
 /* tg_world_end - collective: MPI_Finalize, if MPI was started. */
 void tg_world_end(void);
 /* tg_world_abort - ends the job from one rank, with this exit code. Does not return. */

@@ -55,15 +55,15 @@ void tg_holdings_close(tg_holdings *h) {
   for (size_t i = 0; i < h->slot_count; i++) tg_vectors_free(h->slot[i]);
 }
 
-/* All vectors of held worker i. */
+/* Vectors of held worker i. */
 static tg_status carry(tg_holdings *h, uint32_t i, const tg_transport *transport, tg_comm *comm,
-                       uint32_t peer, bool sends) {
+                       uint32_t peer, bool sends, bool all) {
   tg_parcel parcel[TG_MAX_SLOTS + 3];
   size_t count = 0;
   parcel[count++] = (tg_parcel){.n = h->n, .in = h->x[i]};
   parcel[count++] = (tg_parcel){.n = h->k, .in = h->bx[i]};
-  if (h->snapshot) parcel[count++] = (tg_parcel){.n = h->n, .in = h->snapshot[i]};
-  for (size_t s = 0; s < h->slot_count; s++)
+  if (all && h->snapshot) parcel[count++] = (tg_parcel){.n = h->n, .in = h->snapshot[i]};
+  for (size_t s = 0; all && s < h->slot_count; s++)
     parcel[count++] = (tg_parcel){.n = h->n, .in = h->slot[s][i]};
   for (size_t p = 0; p < count; p++) {
     parcel[p].peer = peer;
@@ -76,18 +76,18 @@ static tg_status carry(tg_holdings *h, uint32_t i, const tg_transport *transport
 }
 
 static tg_status carry_all(tg_holdings *h, const tg_transport *transport, tg_comm *comm,
-                           bool server, bool to_server) {
-  if (!server) return carry(h, 0, transport, comm, TG_PEER_SERVER, to_server);
-  for (uint32_t m = 0; m < h->held; m++) TG_TRY(carry(h, m, transport, comm, m, !to_server));
+                           bool server, bool to_server, bool all) {
+  if (!server) return carry(h, 0, transport, comm, TG_PEER_SERVER, to_server, all);
+  for (uint32_t m = 0; m < h->held; m++) TG_TRY(carry(h, m, transport, comm, m, !to_server, all));
   return TG_OK;
 }
 
 tg_status tg_holdings_gather(tg_holdings *h, const tg_transport *transport, tg_comm *comm,
-                             bool server) {
-  return carry_all(h, transport, comm, server, true);
+                             bool server, bool all) {
+  return carry_all(h, transport, comm, server, true, all);
 }
 
 tg_status tg_holdings_scatter(tg_holdings *h, const tg_transport *transport, tg_comm *comm,
                               bool server) {
-  return carry_all(h, transport, comm, server, false);
+  return carry_all(h, transport, comm, server, false, true);
 }

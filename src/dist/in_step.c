@@ -50,6 +50,15 @@ tg_status tg_in_step_tell(tg_in_step *s, const tg_msg *in, const tg_server_event
   return TG_OK;
 }
 
+void tg_in_step_evaluated(const tg_in_step *s, bool last, tg_server_event *event) {
+  event->applied = event->nonfinite = false;
+  event->evaluated = true;
+  event->finished = last;
+  event->update = s->update;
+  event->epoch = tg_in_step_epoch(s, s->samples);
+  event->checkpoint_due = last || tg_in_step_crosses(s, s->o.checkpoint_every, s->update);
+}
+
 tg_status tg_in_step_evaluate(tg_in_step *s, const float *w, const float *b, uint64_t step,
                               bool last, tg_msg *out, tg_server_event *event) {
   tg_msg in = {.kind = TG_MSG_EVALUATE, .version = s->update, .step = step};
@@ -66,12 +75,7 @@ tg_status tg_in_step_evaluate(tg_in_step *s, const float *w, const float *b, uin
   out->correct = (uint64_t)result[1];
   out->samples = (uint32_t)result[2];
   out->compute_s = result[3];
-  event->applied = event->nonfinite = false;
-  event->evaluated = true;
-  event->finished = last;
-  event->update = s->update;
-  event->epoch = tg_in_step_epoch(s, s->samples);
-  event->checkpoint_due = last || tg_in_step_crosses(s, s->o.checkpoint_every, s->update);
+  tg_in_step_evaluated(s, last, event);
   return TG_OK;
 }
 

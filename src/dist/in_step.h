@@ -51,6 +51,8 @@ TG_CHECKED tg_status tg_in_step_tell(tg_in_step *s, const tg_msg *in, const tg_s
 TG_CHECKED tg_status tg_in_step_evaluate(tg_in_step *s, const float *w, const float *b,
                                          uint64_t step, bool last, tg_msg *out,
                                          tg_server_event *event);
+/* tg_in_step_evaluated - what the event of an evaluation says, but for the means' own figures. */
+void tg_in_step_evaluated(const tg_in_step *s, bool last, tg_server_event *event);
 /* tg_in_step_cut - the run ends early: the observer saves, and why is said. Never TG_OK. */
 tg_status tg_in_step_cut(tg_in_step *s, tg_status why);
 

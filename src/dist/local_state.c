@@ -123,7 +123,7 @@ tg_status tg_local_restored(tg_local *y, const tg_local_state *t) {
 tg_status tg_local_gather(tg_local *y) {
   const tg_in_step *in = &y->in;
   if (!tg_in_step_shared(in)) return TG_OK;
-  return tg_holdings_gather(&y->state.has, in->transport, in->comm, in->o.count == 0);
+  return tg_holdings_gather(&y->state.has, in->transport, in->comm, in->o.count == 0, true);
 }
 
 tg_status tg_local_share(tg_local *y, const tg_transport *transport, tg_comm *comm) {

@@ -22,3 +22,10 @@ const tg_rule tg_rule_d_psgd = {
     .help = "decentralised: weights are averaged with those of neighbours at every update",
     .scheme = TG_SCHEME_OWN,
 };
+
+/* Lian et al., ICML 2018. */
+const tg_rule tg_rule_ad_psgd = {
+    .name = "ad-psgd",
+    .help = "decentralised, asynchronous: averages with one random neighbour after each gradient",
+    .scheme = TG_SCHEME_GOSSIP,
+};

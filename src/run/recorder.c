@@ -162,6 +162,7 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
   pushes(r)[x->worker]++;
   bytes(r)[x->worker] +=
       r->options.own_weights ? x->bytes : (2 * r->options.n + r->options.ks) * sizeof(float);
+  if (r->options.own_weights && x->partner != x->worker) bytes(r)[x->partner] += x->bytes;
   r->count[LOCAL_STEPS] = x->local_steps;
   r->real[CONSENSUS] = x->consensus;
   compute_s(r)[x->worker] += x->compute_s;

@@ -15,6 +15,10 @@ static bool owns_weights(const tg_setup *s) {
   return s->rule->scheme == TG_SCHEME_OWN || s->rule->scheme == TG_SCHEME_GOSSIP;
 }
 
+bool tg_setup_records(const tg_setup *s) {
+  return s->rule->scheme == TG_SCHEME_ASYNC || s->rule->scheme == TG_SCHEME_GOSSIP;
+}
+
 /* ---- who takes part ---- */
 
 static tg_status count_workers(tg_setup *s, int ranks) {
@@ -84,7 +88,7 @@ static tg_status check_own(const tg_setup *s) {
 
 static tg_status read_order(tg_setup *s) {
   const tg_config *c = s->config;
-  bool sim = is(c->transport_name, "sim") && s->rule->scheme == TG_SCHEME_ASYNC;
+  bool sim = is(c->transport_name, "sim") && tg_setup_records(s);
   if (!sim || !is(c->sim_order, "trace")) return TG_OK;
   uint32_t workers;
   uint64_t seed;
@@ -222,6 +226,16 @@ tg_local_options tg_setup_local(const tg_setup *s) {
                             .local_steps = (uint64_t)c->sync_local_steps,
                             .local_after = post ? local_after(c) : 0,
                             .local_growth = c->sync_local_growth};
+}
+
+tg_gossip_options tg_setup_gossip(const tg_setup *s, tg_trace *trace) {
+  return (tg_gossip_options){.step = tg_setup_sync(s),
+                             .topology = topology_of(s),
+                             .seed = (uint64_t)s->config->run_seed,
+                             .timeout_s = s->config->run_timeout_s,
+                             .trace = trace,
+                             .records = s->records,
+                             .record_count = s->record_count};
 }
 
 /* Workers with weights of their own keep them in host memory. */

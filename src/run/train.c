@@ -19,7 +19,7 @@ static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_
   double late = later ? job->setup.transport->clock(job->comm) - in->sent_s : 0;
   return (tg_record){.worker = in->worker,
                      .applied = event->applied,
-                     .whole = job->server || in->worker + 1 == job->setup.workers,
+                     .whole = job->server || job->gossip || in->worker + 1 == job->setup.workers,
                      .update = event->update,
                      .samples = in->samples,
                      .staleness = event->staleness,
@@ -30,6 +30,7 @@ static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_
                      .compute_s = in->compute_s,
                      .wait_s = in->wait_s,
                      .bytes = event->bytes,
+                     .partner = job->gossip ? event->partner : in->worker,
                      .local_steps = event->local_steps,
                      .consensus = event->consensus,
                      .late_s = late,
@@ -93,7 +94,7 @@ static tg_status open_records(tg_job *job) {
   const tg_config *c = job->config;
   const tg_setup *s = &job->setup;
   const tg_ckpt_content *from = &job->from;
-  bool async = s->rule->scheme == TG_SCHEME_ASYNC;
+  bool async = tg_setup_records(s);
   if (async && job->resumed)
     TG_TRY(tg_trace_open(job->folder.trace, s->workers, (uint64_t)c->run_seed, from->trace_records,
                          &job->trace));
@@ -105,7 +106,8 @@ static tg_status open_records(tg_job *job) {
                                  .workers = s->workers,
                                  .every = (uint64_t)c->metrics_every,
                                  .epochs = c->train_epochs,
-                                 .own_weights = s->rule->scheme == TG_SCHEME_OWN,
+                                 .own_weights = s->rule->scheme == TG_SCHEME_OWN ||
+                                                s->rule->scheme == TG_SCHEME_GOSSIP,
                                  .n = s->outline->graph->n,
                                  .k = s->outline->graph->k,
                                  .ks = s->outline->graph->ks};
@@ -165,13 +167,20 @@ static tg_status prepare_local(tg_job *job) {
   return tg_local_create(&options, job->setup.w0, job->setup.b0, &job->local);
 }
 
+static tg_status prepare_gossip(tg_job *job) {
+  tg_gossip_options options = tg_setup_gossip(&job->setup, job->trace);
+  who_computes(job, &options.step);
+  return tg_gossip_create(&options, job->setup.w0, job->setup.b0, &job->gossip);
+}
+
 /* The loop copies the initial weights; nobody else needs them. */
 static tg_status prepare_loop(tg_job *job) {
   tg_scheme scheme = job->setup.rule->scheme;
   TG_TRY(tg_setup_weights(&job->setup));
-  TG_TRY(scheme == TG_SCHEME_ASYNC ? prepare_server(job)
-         : scheme == TG_SCHEME_OWN ? prepare_local(job)
-                                   : prepare_sync(job));
+  TG_TRY(scheme == TG_SCHEME_ASYNC    ? prepare_server(job)
+         : scheme == TG_SCHEME_GOSSIP ? prepare_gossip(job)
+         : scheme == TG_SCHEME_OWN    ? prepare_local(job)
+                                      : prepare_sync(job));
   tg_setup_forget(&job->setup);
   return TG_OK;
 }
@@ -228,6 +237,7 @@ static tg_status prepare(tg_job *job) {
 
 /* Rank 0 has read the checkpoint; in the synchronous schemes every rank holds state. */
 static tg_status share_state(tg_job *job) {
+  if (job->gossip) return tg_gossip_share(job->gossip, job->setup.transport, job->comm);
   if (job->local) return tg_local_share(job->local, job->setup.transport, job->comm);
   tg_sync_state s = tg_sync_state_of(job->sync);
   const tg_graph *g = job->setup.outline->graph;
@@ -261,6 +271,8 @@ static tg_status run_loop(tg_job *job) {
   tg_observer observer = {.self = job, .handled = handled, .cut = cut};
   bool leads = job->world->rank == 0;
   uint32_t flags;
+  if (job->gossip)
+    return tg_gossip_run(job->gossip, job->setup.transport, job->comm, leads ? &observer : NULL);
   if (job->local)
     return tg_local_run(job->local, job->setup.transport, job->comm, leads ? &observer : NULL);
   if (!job->sync)
@@ -308,6 +320,7 @@ static void close_job(tg_job *job) {
   tg_server_destroy(job->server);
   tg_sync_destroy(job->sync);
   tg_local_destroy(job->local);
+  tg_gossip_destroy(job->gossip);
   tg_device_close(job->server_device);
   tg_recorder_destroy(job->recorder);
   tg_metrics_close(job->metrics);
@@ -325,7 +338,8 @@ static bool agreed(tg_status status) {
 static tg_status run(tg_job *job) {
   TG_TRY(tg_world_agree(prepare_alone(job)));
   TG_TRY(tg_world_agree(prepare(job)));
-  if ((job->sync || job->local) && job->world->size > 1) TG_TRY(tg_world_agree(share_state(job)));
+  if ((job->sync || job->local || job->gossip) && job->world->size > 1)
+    TG_TRY(tg_world_agree(share_state(job)));
   tg_status status = job->world->rank == 0 ? lead(job) : run_loop(job);
   if (status == TG_EPREEMPTED && job->world->rank == 0)
     status = tg_status_set(TG_EPREEMPTED, "%s: resume=auto continues it", tg_status_message());

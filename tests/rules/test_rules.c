@@ -45,7 +45,8 @@ START_TEST(rules_by_name) {
               {"dc-asgd-a", TG_SCHEME_ASYNC, 2, true, true},
               {"local-sgd", TG_SCHEME_OWN, 0, false, false},
               {"post-local-sgd", TG_SCHEME_OWN, 0, false, false},
-              {"d-psgd", TG_SCHEME_OWN, 0, false, false}};
+              {"d-psgd", TG_SCHEME_OWN, 0, false, false},
+              {"ad-psgd", TG_SCHEME_GOSSIP, 0, false, false}};
   ck_assert_uint_eq(tg_rule_count, sizeof rows / sizeof rows[0]);
   for (size_t i = 0; i < tg_rule_count; i++) {
     const tg_rule *r = rule(rows[i].name);
