@@ -38,10 +38,7 @@ static void perform(tg_gossip *y, uint32_t m, const tg_order *o) {
   size_t n = y->in.o.n;
   if (o->kind == TG_GOSSIP_AGAIN) again(y, m, o);
   if (o->kind != TG_GOSSIP_MIX || o->worker != m) return;
-  if (o->partner != m) {
-    tg_mix_half(n, x[m], x[o->partner], x[m]);
-    memcpy(x[o->partner], x[m], n * sizeof **x);
-  }
+  if (o->partner != m) tg_mix_pair(n, x[m], x[o->partner]);
   tg_gossip_apply(y, m, o->lr, o->update);
   again(y, m, o);
 }

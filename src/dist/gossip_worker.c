@@ -126,7 +126,11 @@ static tg_status mix(agent *a, const tg_order *o) {
     tg_parcel parcel = {.peer = other, .n = h->n, .out = h->x[0], .in = y->inbox};
     TG_TRY(y->in.transport->post(y->in.comm, &parcel, 1));
     TG_TRY(y->in.transport->collect(y->in.comm));
-    tg_mix_half(h->n, h->x[0], y->inbox, h->x[0]);
+    /* Both do the same: what becomes of the inbox is the other's. */
+    if (o->worker == a->me)
+      tg_mix_pair(h->n, h->x[0], y->inbox);
+    else
+      tg_mix_pair(h->n, y->inbox, h->x[0]);
   }
   y->state.ops[a->me]++;
   if (o->worker != a->me) return TG_OK;

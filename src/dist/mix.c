@@ -29,9 +29,13 @@ void tg_mix_part(size_t n, float *x, size_t count) {
   for (size_t i = 0; i < n; i++) x[i] *= part;
 }
 
-void tg_mix_half(size_t n, const float *a, const float *b, float *x) {
+void tg_mix_pair(size_t n, float *restrict a, float *restrict b) {
 #pragma omp parallel for simd schedule(static) if (n > PARALLEL_FROM)
-  for (size_t i = 0; i < n; i++) x[i] = (a[i] + b[i]) * 0.5f;
+  for (size_t i = 0; i < n; i++) {
+    double sum = (double)a[i] + (double)b[i];
+    a[i] = (float)(sum / 2);
+    b[i] = (float)(sum - (double)a[i]);
+  }
 }
 
 /* Of elements [lo,hi). */

@@ -145,13 +145,16 @@ static tg_status compare(tg_replaying *r, const tg_milestone *m) {
 /* ---- on the way ---- */
 
 static tg_status dump_update(tg_replaying *r, const tg_msg *in, const tg_server_event *event) {
+  char partner[32] = "";
+  if (r->gossip) snprintf(partner, sizeof partner, "\"partner\": %u, ", event->partner);
   TG_TRY(tg_loader_indices(tg_net_loader(r->net), in->worker, in->step, r->sample, NULL));
   fprintf(r->dump, "{\"update\": %llu, \"worker\": %u, \"pulled\": %llu, \"samples\": [",
           (unsigned long long)event->update, in->worker, (unsigned long long)in->version);
   for (uint32_t i = 0; i < r->setup.batch; i++) fprintf(r->dump, i ? ", %u" : "%u", r->sample[i]);
-  fprintf(r->dump,
-          "], \"lr\": %.9g, \"loss\": %.9g, \"gradient_norm\": %.9g, \"correction_ratio\": %.9g}\n",
-          event->lr, in->loss_sum / in->samples, in->gradient_norm, event->correction_ratio);
+  fprintf(
+      r->dump,
+      "], %s\"lr\": %.9g, \"loss\": %.9g, \"gradient_norm\": %.9g, \"correction_ratio\": %.9g}\n",
+      partner, event->lr, in->loss_sum / in->samples, in->gradient_norm, event->correction_ratio);
   if (ferror(r->dump)) TG_FAIL(TG_ERUNTIME, "the dump cannot be written: %s", strerror(errno));
   return TG_OK;
 }

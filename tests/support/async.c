@@ -31,7 +31,7 @@ tg_status async_server_options(const async_options *o, tg_server_options *out) {
                              .hyper = {.mean_square_decay = 0.95f,
                                        .epsilon = 1e-7f,
                                        .momentum = 0.9f,
-                                       .weight_decay = 1e-3f},
+                                       .weight_decay = o->no_decay ? 0 : 1e-3f},
                              .workers = o->workers,
                              .global_state = o->global_state,
                              .n = o->problem.n,

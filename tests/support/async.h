@@ -12,7 +12,7 @@ typedef struct async_options {
   uint32_t workers;
   double updates, eval_every, checkpoint_every; /* all in updates */
   uint64_t max_nonfinite;
-  bool global_state;
+  bool global_state, no_decay;
   quadratic_options problem;
   tg_comm_options comm; /* sizes, workers and compute are filled in */
 } async_options;
