@@ -30,6 +30,7 @@ typedef struct tg_gossip_options {
   tg_trace *trace;         /* rank 0: order recorded into, and prescribed by; or NULL */
   const uint32_t *records; /* one process: the order prescribed, as in trace.bin; or NULL */
   size_t record_count;
+  bool one_thread; /* orders wait for gradients, as where MPI allows no second thread */
 } tg_gossip_options;
 
 /* What a checkpoint saves, as views into tg_gossip: owned by it, host memory. Rank 0 has everything

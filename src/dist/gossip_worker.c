@@ -247,10 +247,10 @@ static tg_status work_in_two_threads(agent *a) {
 }
 
 tg_status tg_gossip_work(tg_gossip *y) {
-  agent a = {.y = y, .me = y->in.o.first, .threaded = tg_world_threaded()};
+  agent a = {.y = y, .me = y->in.o.first, .threaded = tg_world_threaded() && !y->o.one_thread};
   pthread_mutex_init(&a.lock, NULL);
   pthread_cond_init(&a.asked, NULL);
-  if (!a.threaded)
+  if (!tg_world_threaded())
     tg_warn("MPI allows no second thread: worker %u exchanges weights between its gradients only",
             a.me);
   tg_status status = a.threaded ? work_in_two_threads(&a) : do_orders(&a);
