@@ -7,17 +7,8 @@
 
 static const double STRETCH_S = 1; /* seconds between two exchanges of what there is to tell */
 
-static double *row(tg_local *y, uint64_t at, uint32_t worker) {
-  return y->scalars + SUM_ROWS + (at * y->in.o.workers + worker) * ROW_FIELDS;
-}
-
 static bool averages(const tg_local *y) {
   return y->o.mixing == TG_MIX_AVERAGE;
-}
-
-/* Whether time is virtual: then this process has all workers' clocks. */
-static bool is_simulated(const tg_local *y) {
-  return y->in.transport && y->in.transport->compute_s;
 }
 
 static double clock_s(const tg_local *y) {
@@ -55,20 +46,20 @@ static void begin_round(tg_local *y) {
  * over, until there have been too many of them. */
 static tg_status compute(tg_local *y, uint32_t i, bool *out) {
   uint32_t worker = y->state.has.first + i;
-  double *mine = row(y, y->done, worker), began = tg_clock_s();
+  double *mine = tg_local_row(y, y->done, worker), began = tg_clock_s();
   tg_msg in = {.kind = TG_MSG_WEIGHTS, .worker = worker, .version = y->in.update}, msg;
   for (*out = false; !*out && mine[ROW_BAD] <= (double)y->in.o.max_nonfinite;) {
     in.step = y->state.step[worker]++;
     TG_TRY(tg_worker_step(y->in.o.compute, &y->in.o.worker, &in, y->state.has.x[i], NULL, &msg));
     *out = !(msg.flags & TG_FLAG_NONFINITE);
     if (!*out) mine[ROW_BAD]++;
-    if (is_simulated(y)) {
+    if (tg_local_simulated(y)) {
       double took = y->in.transport->compute_s(y->in.comm, worker, in.step);
       y->state.clock[worker] += took;
       mine[ROW_COMPUTE_S] += took;
     }
   }
-  if (!is_simulated(y)) mine[ROW_COMPUTE_S] = tg_clock_s() - began;
+  if (!tg_local_simulated(y)) mine[ROW_COMPUTE_S] = tg_clock_s() - began;
   mine[ROW_MADE] = *out;
   if (!*out) return TG_OK;
   mine[ROW_LOSS] = msg.loss_sum;
@@ -91,116 +82,37 @@ static void apply(tg_local *y, uint32_t i, float *w) {
 
 /* ---- neighbours ---- */
 
-static tg_status post_weights(tg_local *y) {
-  uint32_t me = y->in.o.first;
-  size_t count = 0;
-  if (!tg_in_step_shared(&y->in) || y->in.o.count == 0 || y->neighbours == 0) return TG_OK;
-  for (size_t at = 0; at <= y->neighbours; at++) {
-    uint32_t m = tg_topology_member(y->o.topology, y->in.o.workers, me, at);
-    if (m == me) continue;
-    y->parcel[count] =
-        (tg_parcel){.peer = m, .n = y->in.o.n, .out = y->state.has.x[0], .in = y->inbox[count]};
-    count++;
-  }
-  return y->in.transport->post(y->in.comm, y->parcel, count);
-}
-
-static tg_status collect_weights(tg_local *y) {
-  double began = tg_clock_s();
-  if (!tg_in_step_shared(&y->in) || y->in.o.count == 0) return TG_OK;
-  TG_TRY(y->in.transport->collect(y->in.comm));
-  row(y, y->done, y->in.o.first)[ROW_WAIT_S] += tg_clock_s() - began;
-  return TG_OK;
-}
-
-/* The mean of worker i's neighbourhood, in the order of workers. */
-static void mix(tg_local *y, uint32_t i) {
-  uint32_t me = y->state.has.first + i;
-  size_t elsewhere = 0;
-  for (size_t at = 0; at <= y->neighbours; at++) {
-    uint32_t m = tg_topology_member(y->o.topology, y->in.o.workers, me, at);
-    bool here = tg_in_step_computes(&y->in, m);
-    y->member[at] = here ? y->state.has.x[m - y->state.has.first] : y->inbox[elsewhere++];
-  }
-  tg_mix_mean(y->in.o.n, y->member, y->neighbours + 1, y->mixed[i]);
-}
-
-/* Virtual time: nobody goes on before its neighbours' weights are there, which is when they have
- * finished the update before (combine-adapt) or this one. */
-static void wait_for_neighbours(tg_local *y) {
-  uint32_t workers = y->in.o.workers;
-  double *now = y->state.clock, *before = y->clock_before, slowest;
-  if (!is_simulated(y)) return;
-  if (y->o.mixing == TG_MIX_ADAPT_COMBINE) memcpy(before, now, workers * sizeof *before);
-  for (uint32_t m = 0; m < workers; m++) {
-    slowest = now[m];
-    for (size_t at = 0; at <= y->neighbours; at++)
-      slowest = fmax(slowest, before[tg_topology_member(y->o.topology, workers, m, at)]);
-    row(y, y->done, m)[ROW_WAIT_S] += slowest - now[m];
-    now[m] = slowest;
-  }
-}
-
 static tg_status update_with_neighbours(tg_local *y) {
   bool combines_first = y->o.mixing == TG_MIX_COMBINE_ADAPT, finite;
   memcpy(y->clock_before, y->state.clock, y->in.o.workers * sizeof *y->clock_before);
-  if (combines_first) TG_TRY(post_weights(y)); /* travel while gradients are computed */
+  if (combines_first) TG_TRY(tg_local_post(y)); /* travel while gradients are computed */
   for (uint32_t i = 0; i < y->in.o.count; i++) {
     TG_TRY(compute(y, i, &finite));
-    if (combines_first) TG_TRY(collect_weights(y));
-    if (combines_first) mix(y, i);
+    if (combines_first) TG_TRY(tg_local_collect(y));
+    if (combines_first) tg_local_mix(y, i);
     if (finite) apply(y, i, combines_first ? y->mixed[i] : y->state.has.x[i]);
   }
   if (!combines_first) {
-    TG_TRY(post_weights(y));
-    TG_TRY(collect_weights(y));
-    for (uint32_t i = 0; i < y->in.o.count; i++) mix(y, i);
+    TG_TRY(tg_local_post(y));
+    TG_TRY(tg_local_collect(y));
+    for (uint32_t i = 0; i < y->in.o.count; i++) tg_local_mix(y, i);
   }
   for (uint32_t i = 0; i < y->in.o.count; i++) {
     float *x = y->state.has.x[i];
     y->state.has.x[i] = y->mixed[i];
     y->mixed[i] = x;
   }
-  wait_for_neighbours(y);
+  tg_local_wait(y);
   return TG_OK;
 }
 
 /* ---- the mean of all ---- */
 
-/* w = the mean of all weights, on every rank. */
-static tg_status find_mean(tg_local *y) {
-  const tg_sync_options *o = &y->in.o;
-  tg_local_state *t = &y->state;
-  if (tg_in_step_shared(&y->in)) {
-    if (o->count > 0) memcpy(t->w, t->has.x[0], o->n * sizeof *t->w);
-    TG_TRY(tg_in_step_reduce(&y->in, t->w, o->n, NULL, 0));
-    tg_mix_part(o->n, t->w, o->workers);
-  } else {
-    tg_mix_mean(o->n, (const float *const *)t->has.x, o->workers, t->w);
-  }
-  y->mean_of = y->in.update;
-  return TG_OK;
-}
-
-static tg_status find_mean_statistics(tg_local *y) {
-  const tg_sync_options *o = &y->in.o;
-  tg_local_state *t = &y->state;
-  if (o->k == 0) return TG_OK;
-  if (!tg_in_step_shared(&y->in)) {
-    tg_mix_mean(o->k, (const float *const *)t->has.bx, o->workers, t->b);
-    return TG_OK;
-  }
-  if (o->count > 0) memcpy(t->b, t->has.bx[0], o->k * sizeof *t->b);
-  TG_TRY(tg_in_step_reduce(&y->in, t->b, o->k, NULL, 0));
-  tg_mix_part(o->k, t->b, o->workers);
-  return TG_OK;
-}
-
 /* The end of a round: everybody goes on from the mean. */
 static tg_status average(tg_local *y) {
   const tg_sync_options *o = &y->in.o;
   double began = tg_clock_s(), slowest = 0, distance = 0;
-  TG_TRY(find_mean(y));
+  TG_TRY(tg_local_mean(y));
   for (uint32_t i = 0; i < o->count; i++)
     distance += tg_mix_adopt(o->n, y->state.has.x[i], y->state.w);
   y->scalars[SUM_DISTANCE] = distance;
@@ -208,9 +120,9 @@ static tg_status average(tg_local *y) {
   for (uint32_t m = 0; m < o->workers; m++) slowest = fmax(slowest, y->state.clock[m]);
   for (uint32_t i = 0; i < o->count; i++) {
     uint32_t m = y->state.has.first + i;
-    double *wait = &row(y, y->done, m)[ROW_WAIT_S];
-    *wait += is_simulated(y) ? slowest - y->state.clock[m] : tg_clock_s() - began;
-    if (is_simulated(y)) y->state.clock[m] = slowest;
+    double *wait = &tg_local_row(y, y->done, m)[ROW_WAIT_S];
+    *wait += tg_local_simulated(y) ? slowest - y->state.clock[m] : tg_clock_s() - began;
+    if (tg_local_simulated(y)) y->state.clock[m] = slowest;
   }
   return TG_OK;
 }
@@ -234,8 +146,9 @@ static tg_status update(tg_local *y) {
   y->in.samples += tg_in_step_samples(&y->in);
   y->ends[y->done] = y->in.update == y->state.round_end;
   if (averages(y) && y->ends[y->done]) TG_TRY(average(y));
-  for (uint32_t i = 0; i < y->in.o.count && is_simulated(y); i++)
-    row(y, y->done, y->state.has.first + i)[ROW_SENT_S] = y->state.clock[y->state.has.first + i];
+  for (uint32_t i = 0; i < y->in.o.count && tg_local_simulated(y); i++)
+    tg_local_row(y, y->done, y->state.has.first + i)[ROW_SENT_S] =
+        y->state.clock[y->state.has.first + i];
   y->done++;
   return TG_OK;
 }
@@ -271,7 +184,7 @@ static tg_status tell_update(tg_local *y, uint64_t at, tg_server_event event, bo
   double passed = y->ended_s - y->began_s;
   double now = y->ended_s - passed * (double)(y->done - 1 - at) / (double)y->done;
   for (uint32_t m = 0; m < y->in.o.workers; m++) {
-    const double *of = row(y, at, m);
+    const double *of = tg_local_row(y, at, m);
     tg_msg in = {.kind = TG_MSG_PUSH,
                  .worker = m,
                  .samples = y->in.o.batch,
@@ -282,7 +195,7 @@ static tg_status tell_update(tg_local *y, uint64_t at, tg_server_event event, bo
                  .gradient_norm = of[ROW_NORM],
                  .compute_s = of[ROW_COMPUTE_S],
                  .wait_s = of[ROW_WAIT_S],
-                 .sent_s = is_simulated(y) ? of[ROW_SENT_S] : now};
+                 .sent_s = tg_local_simulated(y) ? of[ROW_SENT_S] : now};
     TG_TRY(tell_skipped(y, in, event, (uint64_t)of[ROW_BAD]));
     event.applied = of[ROW_MADE] > 0;
     event.checkpoint_due = checkpoint && m + 1 == y->in.o.workers;
@@ -308,7 +221,7 @@ static tg_status tell_stretch(tg_local *y, bool checkpoint) {
 
 static double now_s(const tg_local *y) {
   double now = 0;
-  if (!is_simulated(y)) return clock_s(y);
+  if (!tg_local_simulated(y)) return clock_s(y);
   for (uint32_t m = 0; m < y->in.o.workers; m++) now = fmax(now, y->state.clock[m]);
   return now;
 }
@@ -319,13 +232,13 @@ static double now_s(const tg_local *y) {
 static tg_status publish(tg_local *y, bool save) {
   double square = 0;
   if (y->mean_of != y->in.update) {
-    TG_TRY(find_mean(y));
+    TG_TRY(tg_local_mean(y));
     for (uint32_t i = 0; i < y->in.o.count; i++)
       square += tg_mix_distance(y->in.o.n, y->state.has.x[i], y->state.w);
     TG_TRY(tg_in_step_reduce(&y->in, NULL, 0, &square, 1));
     y->distance = sqrt(square / y->in.o.workers);
   }
-  TG_TRY(find_mean_statistics(y));
+  TG_TRY(tg_local_mean_statistics(y));
   return save ? tg_local_gather(y) : TG_OK;
 }
 
@@ -354,7 +267,7 @@ static uint64_t bad_gradients(tg_local *y) {
   uint64_t bad = 0;
   for (uint64_t at = 0; at < y->done; at++)
     for (uint32_t m = 0; m < y->in.o.workers; m++) {
-      const double *of = row(y, at, m);
+      const double *of = tg_local_row(y, at, m);
       bad += (uint64_t)of[ROW_BAD];
       if (!tg_in_step_computes(&y->in, m))
         y->state.step[m] += (uint64_t)(of[ROW_BAD] + of[ROW_MADE]);
@@ -369,7 +282,7 @@ static uint64_t next_stretch(tg_local *y) {
   for (uint32_t m = 0; m < y->in.o.workers; m++) {
     double took = 0;
     for (uint64_t at = 0; at < y->done; at++)
-      took += row(y, at, m)[ROW_COMPUTE_S] + row(y, at, m)[ROW_WAIT_S];
+      took += tg_local_row(y, at, m)[ROW_COMPUTE_S] + tg_local_row(y, at, m)[ROW_WAIT_S];
     slowest = fmax(slowest, took);
   }
   double fit = STRETCH_S / slowest * (double)y->done;

@@ -43,6 +43,29 @@ struct tg_local {
   double distance;              /* root of the mean square over workers, when last measured */
 };
 
+static inline double *tg_local_row(tg_local *y, uint64_t at, uint32_t worker) {
+  return y->scalars + SUM_ROWS + (at * y->in.o.workers + worker) * ROW_FIELDS;
+}
+
+/* tg_local_simulated - whether time is virtual: then this process has all workers' clocks. */
+static inline bool tg_local_simulated(const tg_local *y) {
+  return y->in.transport && y->in.transport->compute_s;
+}
+
+/* tg_local_post, tg_local_collect - a worker rank's weights to its neighbours, and theirs.
+ * tg_local_mix - mixed = the mean of held worker i's neighbourhood, in the order of workers.
+ * tg_local_wait - in virtual time nobody goes on before its neighbours' weights are there, which is
+ * when they have finished the update before (combine-adapt) or this one. */
+TG_CHECKED tg_status tg_local_post(tg_local *y);
+TG_CHECKED tg_status tg_local_collect(tg_local *y);
+void tg_local_mix(tg_local *y, uint32_t i);
+void tg_local_wait(tg_local *y);
+
+/* tg_local_mean - w = the mean of all weights, tg_local_mean_statistics - b = that of running
+ * statistics: on every rank, collective. */
+TG_CHECKED tg_status tg_local_mean(tg_local *y);
+TG_CHECKED tg_status tg_local_mean_statistics(tg_local *y);
+
 /* tg_local_gather - collective: rank 0 gets every worker's vectors, before a checkpoint. */
 TG_CHECKED tg_status tg_local_gather(tg_local *y);
 

@@ -64,7 +64,7 @@ until_done() {
   done
   fail "$name: never ends"
 }
-long=(train.epochs=8 checkpoint.every=0.5)
+long=(train.epochs=6 checkpoint.every=0.5)
 M=(mpirun -n 5 "$TARDIGRAD" -q train mlp.yaml "${long[@]}")
 sim "${long[@]}" sync.rule=local-sgd run.name=local-whole || fail "local-sgd, whole"
 until_done local-killed KILL "${M[@]}" sync.rule=local-sgd
