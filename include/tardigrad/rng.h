@@ -16,6 +16,7 @@ typedef enum {
   TG_RNG_SIM = 4,     /* a = worker */
   TG_RNG_DATA = 5,    /* synthetic data: a = split, b = sample */
   TG_RNG_NODE = 6,    /* sampling ops: a = step, b = node */
+  TG_RNG_GOSSIP = 7,  /* partners: a = worker, b = step */
   TG_RNG_PROBE = 20,  /* a = push, b = vector */
   TG_RNG_CODEC = 12,  /* stochastic rounding: a = step, b = worker; number i is coordinate i's */
   TG_RNG_TEST = 99

@@ -43,7 +43,9 @@ typedef struct tg_hyper {
 typedef enum {
   TG_SCHEME_LOCAL, /* one process, no messages: sgd */
   TG_SCHEME_SYNC,  /* all-reduce over the workers, then one update: ssgd */
-  TG_SCHEME_ASYNC  /* a server applies each gradient as it arrives */
+  TG_SCHEME_ASYNC, /* a server applies each gradient as it arrives */
+  TG_SCHEME_OWN, /* workers train weights of their own, in step, and mix them: local-sgd, d-psgd */
+  TG_SCHEME_GOSSIP /* the same, out of step and in pairs: ad-psgd */
 } tg_scheme;
 
 /* Whose a rule's state is. */

@@ -83,8 +83,9 @@ typedef struct tg_recorder_options {
   tg_metrics *metrics;
   const char *split; /* evaluated on */
   uint32_t workers;
-  uint64_t every; /* updates per train line */
-  double epochs;  /* of the run, for the progress line */
+  uint64_t every;   /* updates per train line */
+  double epochs;    /* of the run, for the progress line */
+  bool own_weights; /* records say local_steps and consensus */
 } tg_recorder_options;
 
 TG_CHECKED tg_status tg_recorder_create(const tg_recorder_options *options, tg_recorder **out);
@@ -98,7 +99,11 @@ typedef struct tg_record {
   bool late;    /* ... or came too late */
   bool whole;   /* the last gradient of its update: ssgd has several */
   uint64_t update, samples, staleness;
-  uint64_t bytes; /* sent and received for it */
+  uint64_t bytes;       /* sent and received for it */
+  uint64_t local_steps; /* with own_weights, as in tg_server_event */
+  uint32_t partner;     /* sent and received as many bytes; the worker itself: none did */
+  double consensus;
+  double late_s; /* how long ago it happened */
   double epoch, lr, loss_sum, correction_ratio, compute_s, wait_s, network_s, sim_s;
 } tg_record;
 TG_CHECKED tg_status tg_recorder_push(tg_recorder *r, const tg_record *record);

@@ -80,6 +80,11 @@ typedef struct tg_server_event {
   double lr;           /* of the update that the gradient is part of */
   double correction_ratio; /* r = |correction| / |gradient| of this push */
   double gap;              /* |w - w_bak(m)| / sqrt(n) before the update */
+  /* Where workers hold weights of their own: */
+  double consensus;     /* root mean square of |x_m - mean| over workers m, when last measured */
+  uint64_t local_steps; /* updates in the round between two exchanges */
+  uint64_t bytes;       /* weights sent and received by the worker for this gradient ... */
+  uint32_t partner;     /* ... and as many by this one, if it is another (ad-psgd) */
 } tg_server_event;
 
 /* What a worker may owe besides answers to messages: nothing, and it waits for weights. */

@@ -49,6 +49,15 @@ typedef struct tg_comm_options {
   tg_worker_options worker;
 } tg_comm_options;
 
+/* A vector of n floats to and from one rank; out or in may be NULL: only the other way. */
+typedef struct tg_parcel {
+  uint32_t peer; /* a worker, or TG_PEER_SERVER */
+  size_t n;
+  const float *out;
+  float *in;
+} tg_parcel;
+enum { TG_PEER_SERVER = INT32_MAX, TG_WORD = 128 };
+
 /* One row of dist/transports.def. Server side unless said otherwise. */
 typedef struct tg_transport {
   const char *name, *help;
@@ -100,6 +109,19 @@ typedef struct tg_transport {
    * (coder->restored) is then handed out with the first messages. */
   tg_status (*collect)(tg_comm *comm, bool ask);
   tg_status (*hand_out)(tg_comm *comm);
+  /* For schemes in which workers hold weights of their own; any rank. post begins to carry parcels,
+   * complete waits until all of them have gone and come: meanwhile their memory is not touched.
+   * What two ranks send each other is matched in the order in which it was posted. NULL rows (sim):
+   * one process holds all vectors, and nothing has to travel. */
+  tg_status (*post)(tg_comm *comm, const tg_parcel *parcels, size_t count);
+  tg_status (*complete)(tg_comm *comm);
+  /* Words of up to TG_WORD bytes between rank 0 and a worker, at any time and in order. say does
+   * not wait, and copies; hear takes the next word that has come, on rank 0 from whoever was first,
+   * if there is one. NULL rows (sim): there is nobody else. */
+  tg_status (*say)(tg_comm *comm, uint32_t peer, const void *word, size_t bytes);
+  tg_status (*hear)(tg_comm *comm, void *word, size_t bytes, bool *got);
+  /* Virtual seconds that gradient `step` of a worker takes. NULL: time passes by itself. */
+  double (*compute_s)(tg_comm *comm, uint32_t worker, uint64_t step);
 } tg_transport;
 
 extern const tg_transport *const tg_transports[];
@@ -138,6 +160,10 @@ TG_CHECKED tg_status tg_world_broadcast(void *data, size_t bytes);
 /* tg_world_gather - collective: all [size][bytes]; each rank brings the entry of its rank and gets
  * the others'. */
 TG_CHECKED tg_status tg_world_gather(void *all, size_t bytes);
+/* tg_world_threaded - whether other threads than the one that started MPI may call it, one at a
+ * time.
+ */
+bool tg_world_threaded(void);
 /* tg_world_end - collective: MPI_Finalize, if MPI was started. */
 void tg_world_end(void);
 /* tg_world_abort - ends the job from one rank, with this exit code. Does not return. */

@@ -3,6 +3,7 @@
 #ifndef DIST_COMM_MPI_H
 #define DIST_COMM_MPI_H
 
+#include "dist/patience.h"
 #include "dist/shared_memory.h"
 #include "tardigrad/transport.h"
 
@@ -17,6 +18,8 @@ enum {
   TG_TAG_PART,   /* all-reduce: a worker's part of somebody's shard */
   TG_TAG_SUM,    /* the sum of a piece of a shard */
   TG_TAG_SCALAR, /* scalars to rank 0, and their sums back */
+  TG_TAG_PARCEL, /* vectors between any two ranks */
+  TG_TAG_WORD,   /* words between rank 0 and a worker */
   TG_TAG_REPORT, /* agreement and broadcast */
   TG_TAG_VERDICT,
   TG_TAG_BROADCAST,
@@ -28,6 +31,8 @@ typedef struct tg_mpi_server tg_mpi_server;
 typedef struct tg_mpi_worker tg_mpi_worker;
 typedef struct tg_mpi_reduce tg_mpi_reduce;
 typedef struct tg_mpi_coded tg_mpi_coded;
+typedef struct tg_mpi_parcels tg_mpi_parcels;
+typedef struct tg_mpi_words tg_mpi_words;
 
 /* Memory that the server shares with one worker of its machine. */
 typedef struct tg_mpi_share {
@@ -45,10 +50,12 @@ struct tg_comm {
   tg_mpi_share *share; /* rank 0: [workers]; a worker: [1]; NULL without sharing */
   uint32_t share_count;
   /* Each is made when it is first needed: */
-  tg_mpi_server *server; /* by rank 0's first answer */
-  tg_mpi_worker *worker; /* by work() */
-  tg_mpi_reduce *reduce; /* by the first all-reduce */
-  tg_mpi_coded *coded;   /* by the first encoded gradient */
+  tg_mpi_server *server;   /* by rank 0's first answer */
+  tg_mpi_worker *worker;   /* by work() */
+  tg_mpi_reduce *reduce;   /* by the first all-reduce */
+  tg_mpi_coded *coded;     /* by the first encoded gradient */
+  tg_mpi_parcels *parcels; /* by the first parcel */
+  tg_mpi_words *words;     /* by the first word said */
 };
 
 /* tg_mpi_comm - a communicator of our own over all ranks, with MPI_ERRORS_RETURN. */
@@ -66,17 +73,6 @@ typedef struct tg_wait {
   int rank;
   bool soon; /* it is on its way, not still being computed */
 } tg_wait;
-
-typedef struct tg_patience {
-  double timeout_s, began, now;
-  bool soon;
-} tg_patience;
-
-tg_patience tg_patience_begin(double timeout_s, bool soon);
-/* tg_patience_step - seconds until the next look; 0: at once. */
-double tg_patience_step(const tg_patience *p);
-/* tg_patience_pause - yields for a moment, later naps. False when the time is up. */
-bool tg_patience_pause(tg_patience *p);
 
 /* tg_mpi_advance - completes requests[*done..count) in order, as far as they go, and moves *done.
  */
@@ -144,5 +140,12 @@ TG_CHECKED tg_status tg_mpi_state_give(tg_comm *c, uint32_t m);
 TG_CHECKED tg_status tg_mpi_state_answer(tg_comm *c, const tg_msg *in);
 /* tg_mpi_server_expects - whether worker m has been sent something, and not that it is to stop. */
 bool tg_mpi_server_expects(const tg_comm *c, uint32_t m);
+void tg_mpi_parcels_close(tg_comm *c);
+tg_status tg_mpi_post(tg_comm *c, const tg_parcel *parcels, size_t count);
+tg_status tg_mpi_complete(tg_comm *c);
+
+void tg_mpi_words_close(tg_comm *c);
+tg_status tg_mpi_say(tg_comm *c, uint32_t peer, const void *word, size_t bytes);
+tg_status tg_mpi_hear(tg_comm *c, void *word, size_t bytes, bool *got);
 
 #endif

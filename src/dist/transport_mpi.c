@@ -1,7 +1,8 @@
 /* transport_mpi.c - the mpi row: Open MPI, point-to-point. Rank 0 is the server, rank m+1 worker m.
  *
  * server_mpi.c and worker_mpi.c are the two sides of a push and a pull, share_mpi.c spares ranks of
- * one machine the copies, allreduce_mpi.c is the synchronous scheme, wait_mpi.c waits, world_mpi.c
+ * one machine the copies, allreduce_mpi.c is the synchronous scheme, parcel_mpi.c and
+ * word_mpi.c what ranks send each other otherwise, wait_mpi.c waits, world_mpi.c
  * starts and ends. */
 #include <limits.h>
 #include <mpi.h>
@@ -56,6 +57,8 @@ static void mpi_close(tg_comm *c) {
   tg_mpi_worker_close(c);
   tg_mpi_reduce_close(c);
   tg_mpi_coded_close(c);
+  tg_mpi_parcels_close(c);
+  tg_mpi_words_close(c);
   tg_mpi_share_close(c);
   free(c);
 }
@@ -101,4 +104,8 @@ const tg_transport tg_transport_mpi = {
     .spread = tg_mpi_spread,
     .collect = tg_mpi_collect,
     .hand_out = tg_mpi_hand_out,
+    .post = tg_mpi_post,
+    .complete = tg_mpi_complete,
+    .say = tg_mpi_say,
+    .hear = tg_mpi_hear,
 };

@@ -231,6 +231,10 @@ static tg_status sim_allreduce(tg_comm *c, float *x, size_t n, double *scalars, 
   return TG_OK;
 }
 
+static double sim_compute_s(tg_comm *c, uint32_t worker, uint64_t step) {
+  return duration(&c->o.sim, worker, step);
+}
+
 /* ---- beginning and end ---- */
 
 double *tg_sim_times(tg_comm *c, size_t *count) {
@@ -298,4 +302,5 @@ const tg_transport tg_transport_sim = {
     .drain = sim_drain,
     .clock = sim_clock,
     .allreduce = sim_allreduce,
+    .compute_s = sim_compute_s,
 };

@@ -13,6 +13,7 @@ static struct {
   tg_world is; /* rank, size, ... once MPI was started */
   MPI_Comm comm, machine;
   double timeout_s;
+  int threads; /* what MPI provides */
 } world = {.is = {.size = 1, .local_size = 1}, .timeout_s = 600};
 
 enum { BROADCAST_BYTES = 16 << 20 };
@@ -75,8 +76,7 @@ static tg_status name_library(tg_world *out) {
 }
 
 static tg_status start(tg_world *out) {
-  int provided;
-  TG_MPI(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided));
+  TG_MPI(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &world.threads));
   out->mpi = true;
   TG_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
   TG_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &world.comm));
@@ -96,6 +96,10 @@ tg_status tg_world_start(bool force, tg_world *out) {
         "the launcher started %ld processes, but MPI does not see the others (srun: --mpi=pmix)",
         processes);
   return TG_OK;
+}
+
+bool tg_world_threaded(void) {
+  return world.is.mpi && world.threads >= MPI_THREAD_SERIALIZED;
 }
 
 void tg_world_end(void) {

@@ -9,6 +9,7 @@
 #include "tardigrad/net.h"
 #include "tardigrad/ops.h"
 #include "tardigrad/run.h"
+#include "tardigrad/topology.h"
 
 uint64_t tg_resident_bytes(bool peak) {
   FILE *f = fopen("/proc/self/status", "r");
@@ -118,6 +119,28 @@ static uint64_t server_vectors(const tg_rule *rule, const tg_config *c, uint32_t
          tg_rule_states(rule, strcmp(c->sync_mean_square, "global") == 0, workers);
 }
 
+static bool owns_weights(const tg_rule *rule) {
+  return rule->scheme == TG_SCHEME_OWN || rule->scheme == TG_SCHEME_GOSSIP;
+}
+
+/* Vectors of a rank where workers hold weights of their own: as tg_local_create and
+ * tg_gossip_create make them, and the initial weights that they copy. */
+typedef struct own_vectors {
+  uint64_t server, worker, simulated;
+} own_vectors;
+
+static own_vectors count_own(const tg_rule *rule, const tg_optimizer *optimizer, const tg_config *c,
+                             uint32_t workers) {
+  bool pairs = rule->scheme == TG_SCHEME_GOSSIP, mixes = strcmp(rule->name, "d-psgd") == 0;
+  bool complete = strcmp(c->sync_topology, "complete") == 0;
+  uint64_t held = 1 + (uint64_t)optimizer->slots + pairs, elsewhere = pairs;
+  if (mixes)
+    elsewhere = tg_topology_count(complete ? TG_TOPOLOGY_COMPLETE : TG_TOPOLOGY_RING, workers) - 1;
+  return (own_vectors){.server = workers * held + 2,
+                       .worker = held + mixes + elsewhere + 2,
+                       .simulated = workers * (held + mixes) + 2};
+}
+
 static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *rule,
                         const tg_optimizer *optimizer, uint64_t bare, tg_forecast *f) {
   bool sim = strcmp(c->transport_name, "sim") == 0;
@@ -143,7 +166,11 @@ static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *
    * any gradient. */
   if (server && !sim) f->server = bare + served + (shared > vector ? shared : vector);
   f->worker = f->base + computing;
-  if (!server)
+  if (owns_weights(rule)) {
+    own_vectors own = count_own(rule, optimizer, c, f->workers);
+    if (!sim) f->server = bare + vector * own.server;
+    f->worker += vector * (sim ? own.simulated : own.worker);
+  } else if (!server)
     f->worker += replica;
   else
     f->worker += (sim ? served : vector) + (rule->local_steps ? vector : 0);

@@ -13,6 +13,14 @@ tg_job_weights tg_job_weights_of(const tg_job *job) {
     tg_server_state s = tg_server_state_of(job->server);
     return (tg_job_weights){.w = s.w, .b = s.b, .update = s.update, .samples = s.samples};
   }
+  if (job->gossip) {
+    tg_gossip_state s = tg_gossip_state_of(job->gossip);
+    return (tg_job_weights){.w = s.w, .b = s.b, .update = s.update, .samples = s.samples};
+  }
+  if (job->local) {
+    tg_local_state s = tg_local_state_of(job->local);
+    return (tg_job_weights){.w = s.w, .b = s.b, .update = s.update, .samples = s.samples};
+  }
   tg_sync_state s = tg_sync_state_of(job->sync);
   return (tg_job_weights){.w = s.w, .b = s.b, .update = s.update, .samples = s.samples};
 }
@@ -36,6 +44,43 @@ static tg_status coder_arrays(const tg_job *job, tg_array_list *list) {
   return TG_OK;
 }
 
+/* Of workers with weights of their own. */
+static tg_status holdings_arrays(tg_array_list *list, const tg_holdings *h, uint32_t workers) {
+  for (uint32_t m = 0; m < workers; m++) {
+    TG_TRY(tg_array_add(list, TG_ST_F32, h->x[m], 1, h->n, 0, "worker.%u.w", m));
+    if (h->snapshot)
+      TG_TRY(tg_array_add(list, TG_ST_F32, h->snapshot[m], 1, h->n, 0, "worker.%u.snapshot", m));
+    if (h->k) TG_TRY(tg_array_add(list, TG_ST_F32, h->bx[m], 1, h->k, 0, "worker.%u.b", m));
+    for (size_t i = 0; i < h->slot_count; i++)
+      TG_TRY(tg_array_add(list, TG_ST_F32, h->slot[i][m], 1, h->n, 0, "worker.%u.optimizer.%zu", m,
+                          i));
+  }
+  return TG_OK;
+}
+
+static tg_status local_arrays(tg_array_list *list, const tg_local_state *s, uint32_t workers,
+                              uint64_t *counters) {
+  const uint64_t now[] = {s->update, s->samples, s->nonfinite, s->round_end, s->round_steps};
+  memcpy(counters, now, sizeof now);
+  TG_TRY(tg_array_add(list, TG_ST_U64, counters, 1, 5, 0, "local.counters"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->step, 1, workers, 0, "local.step"));
+  TG_TRY(tg_array_add(list, TG_ST_F64, s->clock, 1, workers, 0, "local.clock"));
+  return holdings_arrays(list, &s->has, workers);
+}
+
+static tg_status gossip_arrays(tg_array_list *list, const tg_gossip_state *s, uint32_t workers,
+                               uint64_t *counters) {
+  const uint64_t now[] = {s->update, s->samples, s->nonfinite, s->issued};
+  memcpy(counters, now, sizeof now);
+  TG_TRY(tg_array_add(list, TG_ST_U64, counters, 1, 4, 0, "gossip.counters"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->step, 1, workers, 0, "gossip.step"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->ops, 1, workers, 0, "gossip.ops"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->taken_at, 1, workers, 0, "gossip.taken_at"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->pending, 1, workers, 0, "gossip.pending"));
+  TG_TRY(tg_array_add(list, TG_ST_F64, s->ready, 1, (size_t)workers + 1, 0, "gossip.ready"));
+  return holdings_arrays(list, &s->has, workers);
+}
+
 /* state.safetensors: of the loop, the recorder and the virtual clock. */
 static tg_status state_arrays(tg_job *job, tg_array_list *list) {
   const tg_graph *g = job->setup.outline->graph;
@@ -43,6 +88,12 @@ static tg_status state_arrays(tg_job *job, tg_array_list *list) {
   if (job->server) {
     tg_server_state s = tg_server_state_of(job->server);
     TG_TRY(tg_server_arrays(list, &s, g->n, g->k, g->ks, job->setup.workers, job->counters));
+  } else if (job->gossip) {
+    tg_gossip_state s = tg_gossip_state_of(job->gossip);
+    TG_TRY(gossip_arrays(list, &s, job->setup.workers, job->counters));
+  } else if (job->local) {
+    tg_local_state s = tg_local_state_of(job->local);
+    TG_TRY(local_arrays(list, &s, job->setup.workers, job->counters));
   } else {
     tg_sync_state s = tg_sync_state_of(job->sync);
     TG_TRY(sync_arrays(list, &s, job->counters));
@@ -59,6 +110,8 @@ static tg_status state_arrays(tg_job *job, tg_array_list *list) {
 
 /* Where vectors live on a device, what follows looks at copies. */
 tg_status tg_job_fetch(tg_job *job) {
+  if (job->local || job->gossip)
+    return TG_OK; /* gathered by the loop before it says that a checkpoint is due */
   return job->server ? tg_server_fetch(job->server) : tg_sync_fetch(job->sync);
 }
 
@@ -111,6 +164,21 @@ static tg_status counters_back(tg_job *job) {
     tg_server_state s = tg_server_state_of(job->server);
     tg_server_counters_back(&s, job->counters);
     TG_TRY(tg_server_restored(job->server, &s));
+  } else if (job->gossip) {
+    tg_gossip_state s = tg_gossip_state_of(job->gossip);
+    s.update = job->counters[0];
+    s.samples = job->counters[1];
+    s.nonfinite = job->counters[2];
+    s.issued = job->counters[3];
+    TG_TRY(tg_gossip_restored(job->gossip, &s));
+  } else if (job->local) {
+    tg_local_state s = tg_local_state_of(job->local);
+    s.update = job->counters[0];
+    s.samples = job->counters[1];
+    s.nonfinite = job->counters[2];
+    s.round_end = job->counters[3];
+    s.round_steps = job->counters[4];
+    TG_TRY(tg_local_restored(job->local, &s));
   } else {
     tg_sync_state s = tg_sync_state_of(job->sync);
     s.update = job->counters[0];

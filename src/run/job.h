@@ -23,6 +23,8 @@ typedef struct tg_job {
   tg_trace *trace;          /* asynchronous runs, rank 0 */
   tg_server *server;        /* asynchronous runs, rank 0 */
   tg_sync *sync;            /* synchronous runs, every rank */
+  tg_gossip *gossip;        /* the same out of step, every rank */
+  tg_local *local;          /* runs of weights of their own, every rank */
   tg_metrics *metrics;
   tg_recorder *recorder;
   char device[256]; /* what computes, in words */

@@ -16,6 +16,7 @@ enum {
   LATE,
   LAST_SAMPLES,
   LAST_UPDATE,
+  LOCAL_STEPS,
   COUNT_FIXED
 };
 enum {
@@ -28,6 +29,7 @@ enum {
   LR,
   LAST_LOSS,
   LAST_ERROR,
+  CONSENSUS,
   REAL_FIXED
 };
 
@@ -122,9 +124,9 @@ static void say_dropped(tg_recorder *r, uint64_t dropped, uint64_t counted, uint
   tg_metrics_real(r->options.metrics, "dropped_share", all ? (double)dropped / (double)all : 0);
 }
 
-static tg_status train_line(tg_recorder *r, uint64_t update, double epoch) {
+static tg_status train_line(tg_recorder *r, uint64_t update, double epoch, double late_s) {
   tg_metrics *m = r->options.metrics;
-  double wall = tg_recorder_wall_s(r), span = wall - r->real[WINDOW_WALL];
+  double wall = tg_recorder_wall_s(r) - late_s, span = wall - r->real[WINDOW_WALL];
   uint64_t n = r->count[WINDOW_PUSHES];
   r->loss = n ? r->real[LOSS_SUM] / (double)r->count[WINDOW_SAMPLES] : NAN;
   r->rate = span > 0 ? (double)r->count[WINDOW_SAMPLES] / span : NAN;
@@ -137,6 +139,10 @@ static tg_status train_line(tg_recorder *r, uint64_t update, double epoch) {
   tg_metrics_real(m, "correction_ratio", n ? r->real[RATIO_SUM] / (double)n : NAN);
   tg_metrics_count(m, "nonfinite", r->count[NONFINITE]);
   say_dropped(r, r->count[WINDOW_LATE], n, r->count[LATE]);
+  if (r->options.own_weights) {
+    tg_metrics_count(m, "local_steps", r->count[LOCAL_STEPS]);
+    tg_metrics_real(m, "consensus", r->real[CONSENSUS]);
+  }
   if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
   r->count[WINDOW_LATE] = r->count[WINDOW_PUSHES] = r->count[WINDOW_SAMPLES] =
       r->count[WINDOW_MAX] = 0;
@@ -181,6 +187,9 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
   }
   uint64_t bin = x->staleness < TG_STALENESS_BINS - 1 ? x->staleness : TG_STALENESS_BINS - 1;
   histogram(r)[bin]++;
+  if (r->options.own_weights && x->partner != x->worker) bytes(r)[x->partner] += x->bytes;
+  r->count[LOCAL_STEPS] = x->local_steps;
+  r->real[CONSENSUS] = x->consensus;
   r->count[WINDOW_PUSHES]++;
   r->count[WINDOW_SAMPLES] += x->samples;
   if (x->staleness > r->count[WINDOW_MAX]) r->count[WINDOW_MAX] = x->staleness;
@@ -189,7 +198,8 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
   r->real[RATIO_SUM] += x->correction_ratio;
   r->real[LR] = x->lr;
   if (x->sim_s > 0) r->real[SIM_S] = x->sim_s;
-  if (x->whole && x->update % r->options.every == 0) TG_TRY(train_line(r, x->update, x->epoch));
+  if (x->whole && x->update % r->options.every == 0)
+    TG_TRY(train_line(r, x->update, x->epoch, x->late_s));
   show_progress(r, x->update, x->epoch);
   return TG_OK;
 }
@@ -235,7 +245,7 @@ tg_status tg_recorder_end(tg_recorder *r, uint64_t update, double epoch, const c
                           double server_busy) {
   tg_metrics *m = r->options.metrics;
   tg_log_progress_end();
-  if (r->count[WINDOW_PUSHES]) TG_TRY(train_line(r, update, epoch));
+  if (r->count[WINDOW_PUSHES]) TG_TRY(train_line(r, update, epoch, 0));
   for (uint32_t w = 0; w < r->options.workers; w++) TG_TRY(worker_line(r, w, update, epoch));
   uint64_t bins = TG_STALENESS_BINS;
   while (bins > 1 && histogram(r)[bins - 1] == 0) bins--;

@@ -25,6 +25,7 @@ typedef struct tg_replaying {
   tg_net *net;
   tg_comm *comm;
   tg_server *server;
+  tg_gossip *gossip; /* or this */
   uint32_t *records, *prints;
   size_t record_count;
   tg_milestone *milestone; /* in the order of the run */
@@ -99,10 +100,29 @@ static size_t first_difference(const float *a, const float *b, size_t n) {
   return i;
 }
 
+typedef struct replica {
+  const float *w, *b;
+  uint64_t update;
+} replica;
+
+/* Where the replay is. */
+static tg_status look(tg_replaying *r, replica *out) {
+  if (r->gossip) {
+    TG_TRY(tg_gossip_fetch(r->gossip));
+    tg_gossip_state s = tg_gossip_state_of(r->gossip);
+    *out = (replica){.w = s.w, .b = s.b, .update = s.update};
+    return TG_OK;
+  }
+  TG_TRY(tg_server_fetch(r->server));
+  tg_server_state s = tg_server_state_of(r->server);
+  *out = (replica){.w = s.w, .b = s.b, .update = s.update};
+  return TG_OK;
+}
+
 static tg_status compare(tg_replaying *r, const tg_milestone *m) {
   const tg_graph *g = r->setup.outline->graph;
-  TG_TRY(tg_server_fetch(r->server));
-  tg_server_state now = tg_server_state_of(r->server);
+  replica now;
+  TG_TRY(look(r, &now));
   TG_TRY(load_weights(r, m->update, r->w, r->b));
   if (now.update != m->update)
     TG_FAIL(TG_ERUNTIME, "replay differs: update %llu where the run was at %llu",
@@ -128,6 +148,8 @@ static tg_status compare(tg_replaying *r, const tg_milestone *m) {
  * they are added. */
 static tg_status dump_gradient(tg_replaying *r, const tg_msg *in, const tg_server_event *event) {
   const uint32_t batch = r->setup.batch, gradients = r->setup.exchange / batch;
+  char partner[32] = "";
+  if (r->gossip) snprintf(partner, sizeof partner, "\"partner\": %u, ", event->partner);
   for (uint32_t i = 0; i < gradients; i++)
     TG_TRY(tg_loader_indices(tg_net_loader(r->net), in->worker, in->step * gradients + i,
                              r->sample + (size_t)i * batch, NULL));
@@ -136,9 +158,10 @@ static tg_status dump_gradient(tg_replaying *r, const tg_msg *in, const tg_serve
           (unsigned long long)in->version);
   for (uint32_t i = 0; i < r->setup.exchange; i++)
     fprintf(r->dump, i ? ", %u" : "%u", r->sample[i]);
-  fprintf(r->dump,
-          "], \"lr\": %.9g, \"loss\": %.9g, \"gradient_norm\": %.9g, \"correction_ratio\": %.9g}\n",
-          event->lr, in->loss_sum / in->samples, in->gradient_norm, event->correction_ratio);
+  fprintf(
+      r->dump,
+      "], %s\"lr\": %.9g, \"loss\": %.9g, \"gradient_norm\": %.9g, \"correction_ratio\": %.9g}\n",
+      partner, event->lr, in->loss_sum / in->samples, in->gradient_norm, event->correction_ratio);
   if (ferror(r->dump)) TG_FAIL(TG_ERUNTIME, "the dump cannot be written: %s", strerror(errno));
   return TG_OK;
 }
@@ -157,6 +180,7 @@ static tg_status compare_print(const tg_replaying *r, const tg_msg *in,
 static tg_status handled(void *self, const tg_msg *in, const tg_server_event *event,
                          bool *preempt) {
   tg_replaying *r = self;
+  if (r->gossip && event->evaluated) return TG_OK; /* not recorded: it changes nothing */
   TG_TRY(compare_print(r, in, event));
   r->handled++;
   if (event->counts && r->dump) TG_TRY(dump_gradient(r, in, event));
@@ -168,6 +192,19 @@ static tg_status handled(void *self, const tg_msg *in, const tg_server_event *ev
   /* What was recorded after the last checkpoint has nothing to be compared with. */
   *preempt = r->met == r->milestones;
   return TG_OK;
+}
+
+/* A run that was followed as far as there was something to compare with. */
+static tg_status ended(tg_replaying *r, tg_status status) {
+  tg_log_progress_end();
+  if (status == TG_OK || status == TG_EPREEMPTED)
+    status = r->met == r->milestones
+                 ? TG_OK
+                 : tg_status_set(TG_ERUNTIME,
+                                 "replay ended at update %llu, before the run's "
+                                 "last checkpoint",
+                                 (unsigned long long)r->agreed);
+  return status;
 }
 
 static tg_status run_server(tg_replaying *r) {
@@ -190,16 +227,20 @@ static tg_status run_server(tg_replaying *r) {
                               .workers = r->setup.workers,
                               .n = r->setup.outline->graph->n,
                               .observer = &observer};
-  tg_status status = tg_serve(&options);
-  tg_log_progress_end();
-  if (status == TG_OK || status == TG_EPREEMPTED)
-    status = r->met == r->milestones
-                 ? TG_OK
-                 : tg_status_set(TG_ERUNTIME,
-                                 "replay ended at update %llu, before the run's "
-                                 "last checkpoint",
-                                 (unsigned long long)r->agreed);
-  return status;
+  return ended(r, tg_serve(&options));
+}
+
+static tg_status run_gossip(tg_replaying *r) {
+  tg_gossip_options options = tg_setup_gossip(&r->setup, NULL);
+  tg_observer observer = {.self = r, .handled = handled};
+  options.step.compute = tg_net_compute(r->net);
+  options.step.count = r->setup.workers;
+  options.step.worker.skip_evaluation = true;
+  options.records = r->records;
+  options.record_count = r->record_count;
+  TG_TRY(load_weights(r, 0, r->w, r->b));
+  TG_TRY(tg_gossip_create(&options, r->w, r->b, &r->gossip));
+  return ended(r, tg_gossip_run(r->gossip, NULL, NULL, &observer));
 }
 
 /* ---- beginning and end ---- */
@@ -211,7 +252,7 @@ static tg_status read_run(tg_replaying *r, const char *run, tg_config **config) 
   TG_TRY(tg_config_load(r->folder.config, NULL, 0, config));
   const tg_rule *rule;
   TG_TRY(tg_rule_find((*config)->sync_rule, &rule));
-  if (rule->scheme != TG_SCHEME_ASYNC)
+  if (rule->scheme != TG_SCHEME_ASYNC && rule->scheme != TG_SCHEME_GOSSIP)
     TG_FAIL(TG_ECONFIG,
             "%s: sync.rule=%s is synchronous: nothing was left to chance, so nothing was recorded",
             run, rule->name);
@@ -247,12 +288,13 @@ tg_status tg_replay(const char *run, FILE *dump) {
   TG_DO(read_run(&r, run, &config));
   omp_set_num_threads((int)config->run_threads);
   TG_DO(prepare(&r, config));
-  TG_DO(run_server(&r));
+  TG_DO(r.setup.rule->scheme == TG_SCHEME_GOSSIP ? run_gossip(&r) : run_server(&r));
   tg_info("replay agrees: %llu updates, %zu checkpoints, weights identical to the bit",
           (unsigned long long)r.agreed, r.milestones);
 done:
   if (r.comm) r.setup.transport->close(r.comm);
   tg_server_destroy(r.server);
+  tg_gossip_destroy(r.gossip);
   tg_net_destroy(r.net);
   tg_setup_destroy(&r.setup);
   tg_config_free(config);

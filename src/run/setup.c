@@ -11,6 +11,14 @@ static bool is(const char *a, const char *b) {
   return strcmp(a, b) == 0;
 }
 
+static bool owns_weights(const tg_setup *s) {
+  return s->rule->scheme == TG_SCHEME_OWN || s->rule->scheme == TG_SCHEME_GOSSIP;
+}
+
+bool tg_setup_records(const tg_setup *s) {
+  return s->rule->scheme == TG_SCHEME_ASYNC || s->rule->scheme == TG_SCHEME_GOSSIP;
+}
+
 /* ---- who takes part ---- */
 
 static tg_status count_workers(tg_setup *s, int ranks) {
@@ -48,7 +56,8 @@ static bool averages(const tg_setup *s) {
 
 static tg_status count_gradients(tg_setup *s) {
   const tg_config *c = s->config;
-  s->gradients = s->rule->scheme == TG_SCHEME_SYNC ? s->workers : 1;
+  bool in_step = s->rule->scheme == TG_SCHEME_SYNC || s->rule->scheme == TG_SCHEME_OWN;
+  s->gradients = in_step ? s->workers : 1;
   if (!s->rule->gathers) return TG_OK;
   const tg_hyper h = {.backup_workers = (uint32_t)c->sync_backup_workers};
   s->gradients = s->rule->gathers(&h, s->workers);
@@ -81,9 +90,38 @@ static tg_status count_exchange(tg_setup *s) {
   return TG_OK;
 }
 
+/* post-local-sgd: the epoch from which on rounds are longer than one update. */
+static double local_after(const tg_config *c) {
+  bool scheduled = isnan(c->sync_local_after) && c->optimizer_schedule.count > 0;
+  return scheduled ? c->optimizer_schedule.item[0].epoch : c->sync_local_after;
+}
+
+/* What a scheme in which workers hold weights of their own cannot do with the keys. */
+static tg_status check_own(const tg_setup *s) {
+  const tg_config *c = s->config;
+  const char *rule = s->rule->name;
+  if (!owns_weights(s)) return TG_OK;
+  if (s->optimizer.whole)
+    TG_FAIL(TG_ECONFIG,
+            "sync.rule=%s does not go with optimizer.name=%s, which looks at whole tensors", rule,
+            s->optimizer.name);
+  if (!is(c->sync_average, "mean"))
+    TG_FAIL(TG_ECONFIG,
+            "sync.average=%s: sync.rule=%s averages weights, not gradients: mean is what it does",
+            c->sync_average, rule);
+  if (is(rule, "post-local-sgd") && isnan(local_after(c)))
+    TG_FAIL(TG_ECONFIG,
+            "sync.local_after is not set and optimizer.schedule is empty: post-local-sgd needs the "
+            "epoch from which on workers make sync.local_steps updates between exchanges");
+  if (s->processes == 1 && !is(c->server_device, "auto") && !is(c->server_device, "cpu"))
+    TG_FAIL(TG_ECONFIG, "server.device=%s: sync.rule=%s keeps weights in host memory: auto or cpu",
+            c->server_device, rule);
+  return TG_OK;
+}
+
 static tg_status read_order(tg_setup *s) {
   const tg_config *c = s->config;
-  bool sim = is(c->transport_name, "sim") && s->rule->scheme == TG_SCHEME_ASYNC;
+  bool sim = is(c->transport_name, "sim") && tg_setup_records(s);
   if (!sim || !is(c->sim_order, "trace")) return TG_OK;
   uint32_t workers;
   uint64_t seed;
@@ -101,7 +139,9 @@ tg_status tg_setup_codec(const tg_config *c, const tg_rule *rule, const tg_codec
   if (rule->votes && !(*out)->vote)
     TG_FAIL(TG_ECONFIG, "sync.codec=%s: sync.rule=%s counts signs: sync.codec=signsgd, or auto",
             name, rule->name);
-  if ((*out)->encode && rule->local_steps)
+  bool weights =
+      rule->local_steps || rule->scheme == TG_SCHEME_OWN || rule->scheme == TG_SCHEME_GOSSIP;
+  if ((*out)->encode && weights)
     TG_FAIL(TG_ECONFIG,
             "sync.codec=%s: workers of sync.rule=%s send weights: codecs are for gradients", name,
             rule->name);
@@ -164,6 +204,7 @@ tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
   TG_TRY(tg_transport_find(c->transport_name, &s->transport));
   TG_TRY(tg_rule_check(s->rule, s->optimizer.name, s->optimizer.whole));
   TG_TRY(tg_setup_codec(c, s->rule, &s->codec));
+  TG_TRY(check_own(s));
   TG_TRY(count_workers(s, ranks));
   TG_TRY(count_gradients(s));
   TG_TRY(count_batch(s));
@@ -298,10 +339,38 @@ tg_sync_options tg_setup_sync(const tg_setup *s) {
                            .worker = tg_setup_worker(s)};
 }
 
+static tg_topology topology_of(const tg_setup *s) {
+  return is(s->config->sync_topology, "complete") ? TG_TOPOLOGY_COMPLETE : TG_TOPOLOGY_RING;
+}
+
+tg_local_options tg_setup_local(const tg_setup *s) {
+  const tg_config *c = s->config;
+  bool post = is(s->rule->name, "post-local-sgd");
+  tg_mixing order =
+      is(c->sync_mixing, "adapt_combine") ? TG_MIX_ADAPT_COMBINE : TG_MIX_COMBINE_ADAPT;
+  return (tg_local_options){.step = tg_setup_sync(s),
+                            .mixing = is(s->rule->name, "d-psgd") ? order : TG_MIX_AVERAGE,
+                            .topology = topology_of(s),
+                            .local_steps = (uint64_t)c->sync_local_steps,
+                            .local_after = post ? local_after(c) : 0,
+                            .local_growth = c->sync_local_growth};
+}
+
+tg_gossip_options tg_setup_gossip(const tg_setup *s, tg_trace *trace) {
+  return (tg_gossip_options){.step = tg_setup_sync(s),
+                             .topology = topology_of(s),
+                             .seed = (uint64_t)s->config->run_seed,
+                             .timeout_s = s->config->run_timeout_s,
+                             .trace = trace,
+                             .records = s->records,
+                             .record_count = s->record_count};
+}
+
+/* Workers with weights of their own keep them in host memory. */
 bool tg_setup_shares_device(const tg_setup *s) {
   const tg_config *c = s->config;
   /* Codecs read gradients in host memory. */
-  return s->processes == 1 && !s->codec->encode &&
+  return s->processes == 1 && !s->codec->encode && !owns_weights(s) &&
          (is(c->server_device, "auto") || is(c->server_device, c->device_name));
 }
 

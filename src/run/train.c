@@ -15,9 +15,10 @@
 
 /* What a push cost on the wire, both ways, batch statistics included: as floats, or encoded, with
  * weights coming back in the asynchronous scheme and messages in the synchronous one. */
-static uint64_t wire_bytes(const tg_job *job, const tg_msg *in) {
+static uint64_t wire_bytes(const tg_job *job, const tg_msg *in, const tg_server_event *event) {
   const tg_graph *g = job->setup.outline->graph;
   uint64_t vector = g->n * sizeof(float), statistics = g->ks * sizeof(float);
+  if (job->local || job->gossip) return event->bytes;
   if (!in->bytes) return 2 * vector + statistics;
   if (job->server) return in->bytes + vector + statistics;
   if (job->setup.rule->votes) return 2 * in->bytes + statistics;
@@ -25,10 +26,14 @@ static uint64_t wire_bytes(const tg_job *job, const tg_msg *in) {
 }
 
 static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_event *event) {
+  /* Workers with weights of their own tell of several updates at once. */
+  bool later = job->local && job->world->size > 1;
+  double late = later ? job->setup.transport->clock(job->comm) - in->sent_s : 0;
   return (tg_record){.worker = in->worker,
                      .applied = event->counts,
                      .late = event->late,
-                     .whole = job->server ? event->applied : in->worker + 1 == job->setup.workers,
+                     .whole = job->gossip ||
+                              (job->server ? event->applied : in->worker + 1 == job->setup.workers),
                      .update = event->update,
                      .samples = in->samples,
                      .staleness = event->staleness,
@@ -36,10 +41,14 @@ static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_
                      .lr = event->lr,
                      .loss_sum = in->loss_sum,
                      .correction_ratio = event->correction_ratio,
-                     .bytes = wire_bytes(job, in),
+                     .bytes = wire_bytes(job, in, event),
                      .compute_s = in->compute_s,
                      .wait_s = in->wait_s,
                      .network_s = in->network_s,
+                     .partner = job->gossip ? event->partner : in->worker,
+                     .local_steps = event->local_steps,
+                     .consensus = event->consensus,
+                     .late_s = late,
                      .sim_s = job->comm && job->world->size == 1 ? in->sent_s : -1};
 }
 
@@ -102,7 +111,7 @@ static tg_status open_records(tg_job *job) {
   const tg_config *c = job->config;
   const tg_setup *s = &job->setup;
   const tg_ckpt_content *from = &job->from;
-  bool async = s->rule->scheme == TG_SCHEME_ASYNC;
+  bool async = tg_setup_records(s);
   if (async && job->resumed)
     TG_TRY(tg_trace_open(job->folder.trace, s->workers, (uint64_t)c->run_seed, from->trace_records,
                          &job->trace));
@@ -114,7 +123,9 @@ static tg_status open_records(tg_job *job) {
                                  .split = tg_split_name(tg_net_eval_split(c)),
                                  .workers = s->workers,
                                  .every = (uint64_t)c->metrics_every,
-                                 .epochs = c->train_epochs};
+                                 .epochs = c->train_epochs,
+                                 .own_weights = s->rule->scheme == TG_SCHEME_OWN ||
+                                                s->rule->scheme == TG_SCHEME_GOSSIP};
   return tg_recorder_create(&options, &job->recorder);
 }
 
@@ -146,24 +157,45 @@ static tg_status prepare_server(tg_job *job) {
   return status;
 }
 
-static tg_status prepare_sync(tg_job *job) {
+/* All workers in one process, or one on each rank but 0. */
+static void who_computes(const tg_job *job, tg_sync_options *options) {
   const tg_world *world = job->world;
-  tg_sync_options options = tg_setup_sync(&job->setup);
-  if (world->size == 1) options.count = options.workers;
+  if (world->size == 1) options->count = options->workers;
   if (world->rank > 0) {
-    options.first = (uint32_t)world->rank - 1;
-    options.count = 1;
+    options->first = (uint32_t)world->rank - 1;
+    options->count = 1;
   }
-  options.compute = job->net ? tg_net_compute(job->net) : NULL;
+  options->compute = job->net ? tg_net_compute(job->net) : NULL;
+}
+
+static tg_status prepare_sync(tg_job *job) {
+  tg_sync_options options = tg_setup_sync(&job->setup);
+  who_computes(job, &options);
   options.device = job->updates;
   options.group = job->group;
   return tg_sync_create(&options, job->setup.w0, job->setup.b0, &job->sync);
 }
 
+static tg_status prepare_local(tg_job *job) {
+  tg_local_options options = tg_setup_local(&job->setup);
+  who_computes(job, &options.step);
+  return tg_local_create(&options, job->setup.w0, job->setup.b0, &job->local);
+}
+
+static tg_status prepare_gossip(tg_job *job) {
+  tg_gossip_options options = tg_setup_gossip(&job->setup, job->trace);
+  who_computes(job, &options.step);
+  return tg_gossip_create(&options, job->setup.w0, job->setup.b0, &job->gossip);
+}
+
 /* The loop copies the initial weights; nobody else needs them. */
-static tg_status prepare_loop(tg_job *job, bool async) {
+static tg_status prepare_loop(tg_job *job) {
+  tg_scheme scheme = job->setup.rule->scheme;
   TG_TRY(tg_setup_weights(&job->setup));
-  TG_TRY(async ? prepare_server(job) : prepare_sync(job));
+  TG_TRY(scheme == TG_SCHEME_ASYNC    ? prepare_server(job)
+         : scheme == TG_SCHEME_GOSSIP ? prepare_gossip(job)
+         : scheme == TG_SCHEME_OWN    ? prepare_local(job)
+                                      : prepare_sync(job));
   tg_setup_forget(&job->setup);
   return TG_OK;
 }
@@ -222,12 +254,14 @@ static tg_status prepare(tg_job *job) {
   TG_TRY(tg_job_meet(job));
   TG_TRY(prepare_coder(job));
   TG_TRY(prepare_comm(job));
-  if (leads || !async) TG_TRY(prepare_loop(job, async));
+  if (leads || !async) TG_TRY(prepare_loop(job));
   return leads && job->resumed ? tg_job_restore(job) : TG_OK;
 }
 
-/* Rank 0 has read the checkpoint; in the synchronous scheme every rank holds the state. */
+/* Rank 0 has read the checkpoint; in the synchronous schemes every rank holds state. */
 static tg_status share_state(tg_job *job) {
+  if (job->gossip) return tg_gossip_share(job->gossip, job->setup.transport, job->comm);
+  if (job->local) return tg_local_share(job->local, job->setup.transport, job->comm);
   tg_sync_state s = tg_sync_state_of(job->sync);
   const tg_graph *g = job->setup.outline->graph;
   uint64_t counters[] = {s.update, s.samples, s.step, s.nonfinite};
@@ -261,6 +295,10 @@ static tg_status run_loop(tg_job *job) {
   tg_observer observer = {.self = job, .handled = handled, .cut = cut};
   bool leads = job->world->rank == 0;
   uint32_t flags;
+  if (job->gossip)
+    return tg_gossip_run(job->gossip, job->setup.transport, job->comm, leads ? &observer : NULL);
+  if (job->local)
+    return tg_local_run(job->local, job->setup.transport, job->comm, leads ? &observer : NULL);
   if (!job->sync)
     return leads ? lead_async(job, &observer) : job->setup.transport->work(job->comm, &flags);
   return tg_sync_run(job->sync, job->comm ? job->setup.transport : NULL, job->comm,
@@ -309,6 +347,8 @@ static void close_job(tg_job *job) {
   tg_trace_close(job->trace);
   tg_server_destroy(job->server);
   tg_sync_destroy(job->sync);
+  tg_local_destroy(job->local);
+  tg_gossip_destroy(job->gossip);
   tg_device_close(job->server_device);
   tg_recorder_destroy(job->recorder);
   tg_metrics_close(job->metrics);
@@ -326,7 +366,8 @@ static bool agreed(tg_status status) {
 static tg_status run(tg_job *job) {
   TG_TRY(tg_world_agree(prepare_alone(job)));
   TG_TRY(tg_world_agree(prepare(job)));
-  if (job->sync && job->world->size > 1) TG_TRY(tg_world_agree(share_state(job)));
+  if ((job->sync || job->local || job->gossip) && job->world->size > 1)
+    TG_TRY(tg_world_agree(share_state(job)));
   tg_status status = job->world->rank == 0 ? lead(job) : run_loop(job);
   if (status == TG_EPREEMPTED && job->world->rank == 0)
     status = tg_status_set(TG_EPREEMPTED, "%s: resume=auto continues it", tg_status_message());

@@ -92,6 +92,19 @@ mpi sync.rule=ssgd run.name=mpi-ssgd || fail "mpi, ssgd"
 train sync.rule=ssgd sim.workers=2 run.name=sim-ssgd || fail "sim, ssgd"
 same mpi-ssgd sim-ssgd "ssgd over mpi and in the simulator"
 
+# Workers with weights of their own keep them on the host, whatever computes their gradients.
+for rule in local-sgd d-psgd ad-psgd; do
+  for run in once again; do train sync.rule=$rule run.name=$rule-$run || fail "$rule, $run"; done
+  same $rule-once $rule-again "$rule, two runs"
+done
+for rule in local-sgd d-psgd; do
+  mpi sync.rule=$rule run.name=mpi-$rule || fail "mpi, $rule"
+  train sync.rule=$rule sim.workers=2 run.name=sim-$rule || fail "sim, $rule"
+  same mpi-$rule sim-$rule "$rule over mpi and in the simulator"
+done
+mpi sync.rule=ad-psgd run.name=mpi-ad-psgd || fail "mpi, ad-psgd"
+timeout 300 "$TARDIGRAD" -q replay runs/mpi-ad-psgd || fail "mpi, ad-psgd: replay"
+
 # Stopped by SIGTERM and resumed: nobody could tell.
 for rule in sgd dc-asgd-a easgd xgrad; do
   rule $rule

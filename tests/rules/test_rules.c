@@ -52,7 +52,11 @@ START_TEST(rules_by_name) {
               {"ssp", TG_SCHEME_ASYNC, 0, false, false},
               {"ssgd-backup", TG_SCHEME_ASYNC, 0, false, false},
               {"ringmaster", TG_SCHEME_ASYNC, 0, false, false},
-              {"signsgd", TG_SCHEME_SYNC, 0, false, false}};
+              {"signsgd", TG_SCHEME_SYNC, 0, false, false},
+              {"local-sgd", TG_SCHEME_OWN, 0, false, false},
+              {"post-local-sgd", TG_SCHEME_OWN, 0, false, false},
+              {"d-psgd", TG_SCHEME_OWN, 0, false, false},
+              {"ad-psgd", TG_SCHEME_GOSSIP, 0, false, false}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     const tg_rule *r = rule(rows[i].name);
     ck_assert_str_eq(r->name, rows[i].name);

@@ -37,7 +37,7 @@ tg_status async_server_options(const async_options *o, tg_server_options *out) {
       .hyper = {.mean_square_decay = 0.95f,
                 .epsilon = 1e-7f,
                 .momentum = 0.9f,
-                .weight_decay = 1e-3f,
+                .weight_decay = o->no_decay ? 0 : 1e-3f,
                 .step_decay = 0.99f,
                 .prediction_steps = (float)(o->workers - 1),
                 .elasticity = 0.9f / (float)o->workers},

@@ -13,7 +13,7 @@ typedef struct async_options {
   double updates, eval_every, checkpoint_every; /* all in updates */
   double lr;                                    /* 0: one at which every rule is stable */
   uint64_t max_nonfinite;
-  bool global_state;
+  bool global_state, no_decay;
   uint64_t staleness_bound, delay_threshold; /* of rules that have them */
   uint32_t backup_workers;
   double

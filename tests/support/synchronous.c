@@ -4,8 +4,8 @@
 
 #include "tardigrad/arena.h"
 
-static tg_status options_of(const async_options *o, uint32_t first, uint32_t count,
-                            tg_compute *compute, tg_sync_options *out) {
+tg_status sync_options_of(const async_options *o, uint32_t first, uint32_t count,
+                          tg_compute *compute, tg_sync_options *out) {
   tg_server_options s;
   TG_TRY(async_server_options(o, &s));
   *out = (tg_sync_options){.rule = s.rule,
@@ -48,7 +48,7 @@ tg_status sync_open(const async_options *o, const char *transport, uint32_t firs
   *run = (sync_run){0};
   if (count > 0 && !(run->compute = quadratic_create(&o->problem)))
     TG_FAIL(TG_ERUNTIME, "no memory");
-  TG_TRY(options_of(o, first, count, run->compute, &options));
+  TG_TRY(sync_options_of(o, first, count, run->compute, &options));
   float *w0 = tg_alloc_aligned(options.n * sizeof(float));
   float *b0 = tg_alloc_aligned(options.k * sizeof(float));
   if (!w0 || !b0) TG_FAIL(TG_ERUNTIME, "no memory");
