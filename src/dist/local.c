@@ -170,7 +170,7 @@ static uint64_t bytes_of(const tg_local *y, uint64_t at) {
 
 static tg_status tell_skipped(tg_local *y, tg_msg in, tg_server_event event, uint64_t count) {
   in.flags = TG_FLAG_NONFINITE;
-  event.applied = false;
+  event.counts = event.applied = false;
   event.nonfinite = true;
   event.checkpoint_due = false;
   event.bytes = 0;
@@ -197,7 +197,7 @@ static tg_status tell_update(tg_local *y, uint64_t at, tg_server_event event, bo
                  .wait_s = of[ROW_WAIT_S],
                  .sent_s = tg_local_simulated(y) ? of[ROW_SENT_S] : now};
     TG_TRY(tell_skipped(y, in, event, (uint64_t)of[ROW_BAD]));
-    event.applied = of[ROW_MADE] > 0;
+    event.counts = event.applied = of[ROW_MADE] > 0;
     event.checkpoint_due = checkpoint && m + 1 == y->in.o.workers;
     TG_TRY(tg_in_step_tell(&y->in, &in, &event));
   }
