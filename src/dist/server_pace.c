@@ -46,6 +46,7 @@ static bool gradients_left(const tg_server *s) {
 static uint64_t slowest(const tg_server *s) {
   const tg_server_state *t = &s->state;
   uint64_t least = UINT64_MAX;
+  if (!s->options.rule->runs) return 0;
   for (uint32_t m = 0; m < s->options.workers; m++) {
     uint64_t clock = t->clock[m] - (t->pending[m] == TG_MSG_EVALUATE && t->clock[m] > 0);
     if (t->pending[m] && clock < least) least = clock;
@@ -53,10 +54,10 @@ static uint64_t slowest(const tg_server *s) {
   return least;
 }
 
-/* Of a worker that is held. */
-static bool runs(const tg_server *s, uint32_t m) {
+/* Of a worker that is held; least: slowest(s). */
+static bool runs(const tg_server *s, uint32_t m, uint64_t least) {
   const tg_rule *rule = s->options.rule;
-  return !rule->runs || rule->runs(&s->options.hyper, s->state.clock[m], slowest(s));
+  return !rule->runs || rule->runs(&s->options.hyper, s->state.clock[m], least);
 }
 
 /* No gradient will ever be left again. Where some may come too late, others may be wanted yet. */
@@ -70,7 +71,7 @@ void tg_server_go_on(tg_server *s, uint32_t m, bool joined) {
   bool left = gradients_left(s);
   if (!joined && is_over(s, left))
     next = 0;
-  else if (!joined && left && runs(s, m))
+  else if (!joined && left && runs(s, m, slowest(s)))
     next = TG_MSG_WEIGHTS;
   tg_server_request(s, m, next);
 }
@@ -87,9 +88,10 @@ static uint32_t next_to_release(const tg_server *s, bool left, bool over) {
   uint32_t m = 0;
   /* Where gradients are gathered those who wait are in the sum. */
   bool some = s->preempted || (t->gathered == 0 && (left || over));
+  uint64_t least = slowest(s);
   for (; some && m < s->options.workers; m++) {
     if (t->pending[m] != TG_SERVER_HELD || s->told_to_stop[m]) continue;
-    if (s->preempted || over || runs(s, m)) return m;
+    if (s->preempted || over || runs(s, m, least)) return m;
   }
   return s->options.workers;
 }

@@ -85,9 +85,9 @@ for run in sgd-killed sim-killed ssgd-killed async-killed; do check_files runs/$
 for rule in "ssp sync.staleness_bound=1" "ssgd-backup sync.backup_workers=1"; do
   name=${rule%% *}
   # shellcheck disable=SC2086
-  "${T[@]}" "run.name=$name" sync.rule=$rule transport.name=sim sim.order=lognormal || fail "$name"
+  "${T[@]}" "run.name=$name" train.epochs=3 sync.rule=$rule transport.name=sim sim.order=lognormal || fail "$name"
   # shellcheck disable=SC2086
-  until_done "$name-term" TERM "${T[@]}" sync.rule=$rule transport.name=sim sim.order=lognormal
+  until_done "$name-term" TERM "${T[@]}" train.epochs=3 sync.rule=$rule transport.name=sim sim.order=lognormal
   [ "$(hash "runs/$name-term")" = "$(hash "runs/$name")" ] || fail "$name after $kills signals: other weights"
   "$TARDIGRAD" -q replay "runs/$name-term" || fail "$name after signals: replay"
   echo "$name: $kills signals"
