@@ -13,7 +13,7 @@ struct tg_server {
   tg_schedule_step *steps;
   tg_part *parts;
   tg_optimizer optimizer;
-  float *whole; /* [n] a gradient on its way to an optimiser of whole tensors, or NULL */
+  float *whole;    /* [n] a gradient on its way to an optimiser of whole tensors, or NULL */
   uint64_t total;  /* updates of the whole run */
   float **own_bak; /* [workers] w_bak(m), or NULL where the caller lent memory for it */
   tg_server_state state;
