@@ -57,6 +57,20 @@ for rule in sgd ssgd asgd dc-asgd-c dc-asgd-a staleness-lr gap-aware dana-slim x
   same $rule-once $rule-host "$rule, updates on the host"
 done
 [ "$(hash runs/asgd-once)" != "$(hash runs/dc-asgd-a-once)" ] || fail "dc-asgd-a corrects nothing"
+# Every optimiser likewise; those of whole tensors work on the host, and say so on a GPU.
+for optimizer in nesterov adam amsgrad adamw ademamix diffgrad lookahead lookahead-adam; do
+  keys=(optimizer.name="${optimizer%-*}" optimizer.inner="${optimizer#*-}" optimizer.lr=0.002 optimizer.k=3)
+  [ "$optimizer" != "${optimizer%-*}" ] || keys[1]=optimizer.inner=momentum
+  for where in auto cpu; do
+    train sync.rule=dc-asgd-a "${keys[@]}" run.name="$optimizer-$where" server.device=$where || fail "$optimizer, $where"
+  done
+  same "$optimizer-auto" "$optimizer-cpu" "$optimizer, updates on the host"
+done
+for optimizer in lars lamb shampoo; do
+  out=$(train sync.rule=asgd optimizer.name=$optimizer run.name=$optimizer 2>&1); rc=$?
+  [ $rc = 78 ] && grep -q "$optimizer.*server.device=cpu" <<<"$out" || fail "$optimizer on $device: exit $rc: $out"
+  train sync.rule=asgd optimizer.name=$optimizer run.name=$optimizer server.device=cpu || fail "$optimizer on the host"
+done
 # Gradients of the cpu, updates on the device.
 for where in cpu "$device"; do
   train sync.rule=dc-asgd-a device.name=cpu server.device="$where" run.name=updates-"$where" || fail "updates on $where"
@@ -141,5 +155,8 @@ same nccl nccl-parts "ssgd by NCCL, stopped and resumed"
 summed clipped "MPI: sync.clip_norm" sync.clip_norm=0.5
 train sync.rule=ssgd sim.workers=2 sync.clip_norm=0.5 run.name=sim-clipped || fail "sim, clipped"
 same clipped sim-clipped "ssgd, clipped, over mpi and in the simulator"
+summed lars "MPI: the optimizer works on whole tensors" optimizer.name=lars
+train sync.rule=ssgd sim.workers=2 optimizer.name=lars server.device=cpu run.name=sim-lars || fail "sim, lars"
+same lars sim-lars "ssgd with lars over mpi and in the simulator"
 [ "$(hash runs/clipped)" != "$(hash runs/nccl)" ] || fail "sync.clip_norm=0.5 clips nothing"
 exit 0

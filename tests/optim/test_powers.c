@@ -14,16 +14,16 @@ static float of_bits(uint32_t bits) {
   return x;
 }
 
-/* Every 61st float from 0 to 87, by its bits. */
+/* Every 251st float from 0 to 87, by its bits. */
 START_TEST(negative_exp_within_its_bound) {
   double worst = 0;
-  uint32_t end = 0x42ae0000;
-  for (uint32_t bits = 0; bits <= end; bits += 61) {
+  float at = 0;
+  for (uint32_t bits = 0; bits <= 0x42ae0000; bits += 251) {
     float x = of_bits(bits);
-    double expected = exp(-(double)x), error = fabs(tg_negative_exp(x) / expected - 1);
-    worst = error > worst ? error : worst;
-    ck_assert_msg(error <= 2e-7, "exp(-%.9g): %.9g, not %.9g", x, tg_negative_exp(x), expected);
+    double error = fabs(tg_negative_exp(x) / exp(-(double)x) - 1);
+    if (!(error <= worst)) worst = error, at = x;
   }
+  ck_assert_msg(worst <= 2e-7, "exp(-%.9g): off by %.2g", at, worst);
   ck_assert(worst > 1e-8); /* the loop looked at something */
 }
 END_TEST
