@@ -17,7 +17,7 @@ SMPI_LDFLAGS := -shared -Wl,-z,defs -Wl,--wrap=tg_update_apply \
 
 .PHONY: smpi deps-smpi simulate
 smpi: $(if $(SMPI),$(SMPI) $(SMPI_BESIDE),deps-smpi) ## build the program over SimGrid's SMPI, for simulated clusters
-	@$(if $(SMPI),true,command -v smpicc >/dev/null || { echo "make smpi: no smpicc (SIMGRID_HOME)" >&2; exit 1; }; $(MAKE) --no-print-directory smpi)
+	@$(if $(SMPI),true,command -v smpicc >/dev/null || { echo "make smpi: no smpicc (SIMGRID_HOME)" >&2; exit 1; }; $(MAKE) --no-print-directory SIMGRID_HOME="$$(dirname "$$(dirname "$$(command -v smpicc)")")" smpi)
 deps-smpi: ; @launch/deps.sh $(PACKAGES_SMPI)
 simulate: smpi ## predict throughput, staleness and the server's load on up to 1,024 ranks
 	@bench/simulate.sh $(BUILD)
