@@ -62,7 +62,7 @@ END_TEST
 START_TEST(many_groups_are_shown_by_workers) {
   static const int workers[] = {8, 2, 4};
   page_plan plans[12];
-  char names[12][8];
+  char names[12][16];
   for (int i = 0; i < 12; i++) {
     snprintf(names[i], sizeof names[i], "p%d", i);
     plans[i] = (page_plan){
@@ -87,7 +87,7 @@ END_TEST
 
 START_TEST(of_very_many_the_best_are_drawn) {
   page_plan plans[20];
-  char names[20][8], more[20][40];
+  char names[20][16], more[20][40];
   for (int i = 0; i < 20; i++) {
     snprintf(names[i], sizeof names[i], "p%d", i);
     snprintf(more[i], sizeof more[i], "optimizer: {lr: 0.%d}\n", 11 + i);
