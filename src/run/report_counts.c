@@ -59,16 +59,18 @@ static tg_status add_ideal(tg_chart *c, bool inverse) {
       if (fewer || better) y0 = s->y[k];
     }
   tg_series *ideal = &c->series[c->count];
-  TG_TRY(tg_series_create(2, false, ideal));
+  enum { POINTS = 25 }; /* the inverse is a curve on a linear axis */
+  TG_TRY(tg_series_create(POINTS, false, ideal));
   c->count++;
   ideal->name = inverse ? "ideal: workers times time stays" : "ideal: in proportion to workers";
   ideal->guide = true;
   ideal->look = TG_COLOURS - 1;
-  ideal->count = 2;
-  ideal->x[0] = x0;
-  ideal->x[1] = x1;
-  ideal->y[0] = y0;
-  ideal->y[1] = inverse ? y0 * x0 / x1 : y0 * x1 / x0;
+  ideal->count = POINTS;
+  for (int i = 0; i < POINTS; i++) {
+    double x = i + 1 < POINTS ? x0 * pow(x1 / x0, i / (POINTS - 1.0)) : x1;
+    ideal->x[i] = x;
+    ideal->y[i] = inverse ? y0 * x0 / x : y0 * x / x0;
+  }
   return TG_OK;
 }
 

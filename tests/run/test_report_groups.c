@@ -62,7 +62,7 @@ END_TEST
 START_TEST(many_groups_are_shown_by_workers) {
   static const int workers[] = {8, 2, 4};
   page_plan plans[12];
-  char names[12][8];
+  char names[12][16];
   for (int i = 0; i < 12; i++) {
     snprintf(names[i], sizeof names[i], "p%d", i);
     plans[i] = (page_plan){
@@ -87,7 +87,7 @@ END_TEST
 
 START_TEST(of_very_many_the_best_are_drawn) {
   page_plan plans[20];
-  char names[20][8], more[20][40];
+  char names[20][16], more[20][40];
   for (int i = 0; i < 20; i++) {
     snprintf(names[i], sizeof names[i], "p%d", i);
     snprintf(more[i], sizeof more[i], "optimizer: {lr: 0.%d}\n", 11 + i);
@@ -147,6 +147,33 @@ START_TEST(a_group_is_the_mean_of_its_seeds_in_a_band) {
   ck_ok(tg_series_of_group(&error_curve, &g, &s));
   ck_assert(s.count == 2 && !s.lo && s.y[1] == 20);
   free_series(&s);
+}
+END_TEST
+
+START_TEST(scaling_is_held_against_the_ideal) {
+  static const page_plan plans[] = {{"w8", "asgd", NULL, 8, 1, false, 40, 20, 0},
+                                    {"w2", "asgd", NULL, 2, 1, false, 40, 20, 0},
+                                    {"w4", "asgd", NULL, 4, 1, false, 40, 20, 0}};
+  tg_report_set s = gather(plans, COUNT(plans));
+  for (int inverse = 0; inverse < 2; inverse++) {
+    tg_figure f;
+    ck_ok(tg_figure_scaling(&s, false, inverse, &f));
+    ck_assert_uint_eq(f.charts, 1);
+    ck_assert_uint_eq(f.chart[0].count, 2);
+    const tg_series *own = &f.chart[0].series[0], *ideal = &f.chart[0].series[1];
+    ck_assert(own->count == 3 && own->x[0] == 2 && own->x[2] == 8 &&
+              own->name == s.group[0].family);
+    ck_assert(ideal->guide && ideal->x[0] == 2 && ideal->x[ideal->count - 1] == 8);
+    /* 100 images/s for each worker; the target after 10 s, however many there are. */
+    for (size_t i = 0; i < ideal->count; i++)
+      ck_assert_double_eq_tol(inverse ? ideal->y[i] * ideal->x[i] : ideal->y[i] / ideal->x[i],
+                              inverse ? 20 : 100, 1e-9);
+    tg_figure_free(&f);
+    ck_ok(tg_figure_scaling(&s, true, inverse, &f));
+    ck_assert_uint_eq(f.charts, 0); /* none is simulated */
+    tg_figure_free(&f);
+  }
+  let_go(&s);
 }
 END_TEST
 
@@ -251,6 +278,7 @@ int main(void) {
                                 many_groups_are_shown_by_workers,
                                 of_very_many_the_best_are_drawn,
                                 a_group_is_the_mean_of_its_seeds_in_a_band,
+                                scaling_is_held_against_the_ideal,
                                 equal_is_what_every_finished_run_reaches,
                                 wall_time_and_virtual_time_are_never_mixed,
                                 a_target_may_be_given_and_missed,
