@@ -8,7 +8,7 @@ cat > mlp.yaml <<Y
 run: {name: mlp, threads: 1}
 data: {name: synthetic, train_limit: 4096, test_limit: 256}
 model: {name: mlp, hidden: [128, 64]}
-train: {batch: 32, epochs: 6}
+train: {batch: 32, epochs: 4}
 optimizer: {lr: 0.005}
 checkpoint: {every: 0.5, keep: 3}
 metrics: {every: 10}
