@@ -10,3 +10,4 @@ check() { # RANKS PROGRAM
 }
 for ranks in 2 3 4 9; do check $ranks test_sync; done
 for ranks in 4 9; do check $ranks test_async; done
+for ranks in 2 3 9; do check $ranks test_local; check $ranks test_gossip; done
