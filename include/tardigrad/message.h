@@ -14,7 +14,8 @@ typedef enum {
   TG_MSG_EVALUATE,     /* weights and running statistics follow: evaluate the test split */
   TG_MSG_STOP,         /* nothing follows: the run is over (TG_FLAG_PREEMPT: to be resumed) */
   TG_MSG_STATE = 32 /* no answer to a push: what the worker's codec keeps is to be sent, as it was
-                       before the last request was answered; with samples = 1 it follows */
+                       before the last request was answered; or, with samples = 2, as it is now;
+                          with samples = 1 it follows instead */
 } tg_msg_kind;
 
 enum {

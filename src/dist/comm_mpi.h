@@ -140,6 +140,10 @@ TG_CHECKED tg_status tg_mpi_state_give(tg_comm *c, uint32_t m);
 TG_CHECKED tg_status tg_mpi_state_answer(tg_comm *c, const tg_msg *in);
 /* tg_mpi_server_expects - whether worker m has been sent something, and not that it is to stop. */
 bool tg_mpi_server_expects(const tg_comm *c, uint32_t m);
+/* tg_mpi_server_holds - whether worker m's last message was taken and it has had no answer since.
+ */
+bool tg_mpi_server_holds(const tg_comm *c, uint32_t m);
+
 void tg_mpi_parcels_close(tg_comm *c);
 tg_status tg_mpi_post(tg_comm *c, const tg_parcel *parcels, size_t count);
 tg_status tg_mpi_complete(tg_comm *c);

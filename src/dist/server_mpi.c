@@ -25,6 +25,7 @@ typedef struct peer {
   MPI_Request *send; /* header, pieces, statistics */
   size_t sends, sent;
   bool asked; /* owes an answer that has not come */
+  bool held;  /* its answer was taken, and it has not been answered */
   double since;
 } peer;
 
@@ -163,6 +164,7 @@ static tg_status take(tg_comm *c) {
   s->current = s->order[0];
   s->current_pieces = pieces_of(c, &s->peer[s->current].in);
   s->current_next = 0;
+  s->peer[s->current].held = true;
   s->count--;
   s->settled--;
   memmove(s->order, s->order + 1, s->count * sizeof *s->order);
@@ -305,6 +307,10 @@ bool tg_mpi_server_expects(const tg_comm *c, uint32_t m) {
   return last && last->kind != 0 && last->kind != TG_MSG_STOP;
 }
 
+bool tg_mpi_server_holds(const tg_comm *c, uint32_t m) {
+  return c->server && c->server->peer[m].held;
+}
+
 /* Posts the receive for m's next message before m can send it. */
 static tg_status expect(tg_comm *c, uint32_t m) {
   peer *p = &c->server->peer[m];
@@ -333,6 +339,7 @@ tg_status tg_mpi_send(tg_comm *c, const tg_msg *reply) {
   p->sends = p->sent = 0;
   if (p->out.kind == 0 && reply->kind != TG_MSG_STOP) TG_TRY(tg_mpi_state_give(c, m));
   p->out = *reply;
+  p->held = false;
   if (reply->kind != TG_MSG_STOP) TG_TRY(expect(c, m));
   TG_MPI(MPI_Isend(&p->out, sizeof p->out, MPI_BYTE, (int)m + 1, TG_TAG_HEADER, c->comm,
                    &p->send[p->sends++]));

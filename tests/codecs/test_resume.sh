@@ -55,6 +55,10 @@ for share in true false; do
   "$TARDIGRAD" -q replay "runs/async-$share" || fail "mpi after $ends kills: replay"
   echo "mpi, topk, shared_memory=$share: $ends kills"
 done
+# Workers that a rule makes wait have nothing outstanding: what they keep is that of now.
+until_done async-ssp KILL "${M[@]}" sync.rule=ssp sync.staleness_bound=1 "${topk[@]}"
+"$TARDIGRAD" -q replay runs/async-ssp || fail "ssp after $ends kills: replay"
+echo "mpi, topk, ssp: $ends kills"
 until_done async-usr1 USR1 "${M[@]}" sync.rule=asgd sync.codec=ecq checkpoint.every=0
 "$TARDIGRAD" -q replay runs/async-usr1 || fail "mpi after $ends signals: replay"
 echo "mpi, ecq: $ends signals"
