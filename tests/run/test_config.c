@@ -99,7 +99,7 @@ typedef struct mistake {
 } mistake;
 
 static const char *const SECTIONS = "run, data, model, train, optimizer, sync, server, transport, "
-                                    "sim, device, checkpoint, metrics, chaos";
+                                    "sim, device, checkpoint, metrics, probe, chaos";
 
 #define CL "command line: "
 static const mistake mistakes[] = {
