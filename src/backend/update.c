@@ -68,11 +68,13 @@ static void serve_block(const tg_update *u, size_t at, size_t n) {
 static void update_blocks(const tg_update *u, tg_span span, float *g, size_t first, size_t last,
                           tg_update_sums *sums) {
   tg_update_sums own = {0};
+  /* Optimisers of whole tensors have yet to make the weights. */
+  bool serves = u->bak_out && !(g && u->optimizer->whole);
   for (size_t i = first; i < last; i++) {
     size_t at = span.lo + i * TG_BLOCK;
     size_t n = span.hi - at < TG_BLOCK ? span.hi - at : TG_BLOCK;
     if (g) step_block(u, at, n, g + (at - span.lo), &own);
-    if (u->bak_out) serve_block(u, at, n);
+    if (serves) serve_block(u, at, n);
   }
   *sums = own;
 }
