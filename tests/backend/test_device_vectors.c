@@ -154,8 +154,22 @@ static void check_refusal(tg_device *d, const tg_rule *rule, const tg_optimizer 
   ck_assert(strstr(tg_status_message(), "server.device=cpu"));
 }
 
+/* Rules whose updates are always made on the host. */
+static bool stays_on_the_host(const tg_rule *rule) {
+  return rule->votes || rule->scheme == TG_SCHEME_OWN || rule->scheme == TG_SCHEME_GOSSIP;
+}
+
+static void check_absence(tg_device *d, const tg_rule *rule, const tg_optimizer *optimizer) {
+  if (strcmp(d->backend->name, "cuda") != 0) return;
+  tg_update u = {.rule = rule, .optimizer = optimizer};
+  ck_assert_int_eq(d->backend->update(d, &u, (tg_span){0, 1}, NULL, NULL), TG_ECONFIG);
+  ck_assert(strstr(tg_status_message(), rule->name));
+}
+
 static void check_either(tg_device *d, const tg_rule *rule, const tg_optimizer *optimizer) {
-  if (optimizer->whole || (optimizer->inner && (rule->settle || rule->serve)))
+  if (stays_on_the_host(rule))
+    check_absence(d, rule, optimizer);
+  else if (optimizer->whole || (optimizer->inner && (rule->settle || rule->serve)))
     check_refusal(d, rule, optimizer);
   else
     check_optimizer(d, rule, optimizer);
