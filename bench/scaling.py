@@ -268,7 +268,7 @@ def seconds_per_epoch(grid):
 def planned(grid, config):
     """Seconds per epoch of SAMPLES, from `tardigrad plan`: a floor."""
     a = grid.asked
-    keys = {**a["set"], "run.threads": a["threads"], "sync.rule": "sgd", "train.batch": 100}
+    keys = {**a["set"], "run.threads": a["threads"], "sync.rule": "sgd", "sync.codec": "auto", "train.batch": 100}
     plan = json.loads(ask_binary("-q", "plan", str(config), *(f"{k}={v}" for k, v in keys.items()), "--json"))
     return plan["floor_seconds"]["compute"] / keys["train.batch"] * SAMPLES
 
@@ -303,7 +303,7 @@ def write_table(grid):
     folders = [str(run.folder) for cell in grid.cells for run in cell.seed_runs().values() if run.state() == "done"]
     page = grid.out / "report.html"
     if folders:
-        words = [os.environ["TARDIGRAD"], "-q", "report", *folders, "-o", str(page)]
+        words = [os.environ["TARDIGRAD"], "-q", "report", *folders, "-o", str(page), "--target", f"{grid.asked['target']:g}"]
         try:
             subprocess.run(words, check=True)
             say(f"wrote {page}")

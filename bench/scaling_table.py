@@ -9,7 +9,7 @@ from scaling_read import error_at, finite, read
 # Student's t, two-sided, 5 %: by degrees of freedom.
 T_5_PERCENT = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179,
                2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]  # fmt: skip
-NO_CORRECTION = 1e-3  # below this mean r a compensated gradient is the late one
+NO_CORRECTION = 1e-2  # below this mean r a compensated gradient is the late one
 
 CRITERION = (
     "Criterion: differences are taken seed by seed, and a difference is called *not chance* where its "

@@ -88,8 +88,12 @@ static tg_status read_arguments(int argc, char **argv) {
   if (argc < 2) TG_FAIL(TG_EUSAGE, "simulate RULE [key=value ...], by mpirun or smpirun");
   for (int i = 2; i < argc; i++) TG_TRY(parse(argv[i], &b.k));
   TG_TRY(tg_rule_find(argv[1], &b.rule));
-  if (b.rule->scheme == TG_SCHEME_LOCAL)
-    TG_FAIL(TG_EUSAGE, "rule %s sends no messages: there is nothing to simulate", b.rule->name);
+  const tg_rule *r = b.rule;
+  bool answers = r->scheme == TG_SCHEME_ASYNC && !r->takes && !r->gathers && !r->runs;
+  if (r->local_steps || !(answers || (r->scheme == TG_SCHEME_SYNC && !r->votes)))
+    TG_FAIL(TG_EUSAGE,
+            "rule %s is not simulated: ssgd is, and rules that answer every gradient at once",
+            r->name);
   if (b.world.size < 2) TG_FAIL(TG_EUSAGE, "a server and at least one worker are two ranks");
   int before = b.rule->scheme == TG_SCHEME_SYNC ? BEFORE_IN_STEP : BEFORE;
   if (b.k.rounds < before + AFTER + 1)

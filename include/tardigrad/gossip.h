@@ -39,6 +39,7 @@ typedef struct tg_gossip_state {
   float *w, *b; /* [n], [k]: the means of all workers, where they are published */
   tg_holdings has;
   uint64_t *step;     /* [workers] gradients issued to each */
+  uint64_t *made;     /* [workers] gradients that m applied: the age of its optimiser */
   uint64_t *ops;      /* [workers] operations on x_m so far */
   uint64_t *taken_at; /* [workers] operations on x_m when its snapshot was taken */
   uint64_t *pending;  /* [workers] 1: a gradient is under way */

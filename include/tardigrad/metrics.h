@@ -10,11 +10,14 @@
 
 typedef struct tg_metrics tg_metrics;
 
+#define TG_METRICS_ALL (UINT64_MAX - 1)
 /* tg_metrics_open - <run>/metrics.jsonl, created, or when `keep_bytes` is not UINT64_MAX cut back
- * to that length and appended to (resume). tensorboard: also a new
+ * to that length and appended to (resume); with TG_METRICS_ALL it is not cut, but to be cut by
+ * tg_metrics_cut before anything is written. tensorboard: also a new
  * <run>/events.out.tfevents.<seconds>.<host>.<pid>. */
 TG_CHECKED tg_status tg_metrics_open(const char *run, uint64_t keep_bytes, bool tensorboard,
                                      tg_metrics **out);
+TG_CHECKED tg_status tg_metrics_cut(tg_metrics *metrics, uint64_t keep_bytes);
 void tg_metrics_close(tg_metrics *m);
 /* Length of metrics.jsonl so far: noted in checkpoints. */
 uint64_t tg_metrics_bytes(const tg_metrics *m);

@@ -95,9 +95,10 @@ void tg_recorder_destroy(tg_recorder *r);
  * negative. */
 typedef struct tg_record {
   uint32_t worker;
-  bool applied; /* else it was not finite ... */
-  bool late;    /* ... or came too late */
-  bool whole;   /* the last gradient of its update: ssgd has several */
+  bool applied;   /* else it was not finite ... */
+  bool late;      /* ... or came too late, */
+  bool nonfinite; /* or another worker's of the same update was not finite */
+  bool whole;     /* the last gradient of its update: ssgd has several */
   uint64_t update, samples, staleness;
   uint64_t bytes;       /* sent and received for it */
   uint64_t local_steps; /* with own_weights, as in tg_server_event */

@@ -75,8 +75,11 @@ tg_status tg_inverse_root(size_t n, const float *a, double shift, bool quarter, 
   if (!v) TG_FAIL(TG_ERUNTIME, "no memory for the roots of a %zu x %zu matrix", n, n);
   double *sum = v + n * n, *eigenvalue = sum + n * n, *work = eigenvalue + n;
   if (!widen(n, a, v)) {
+    /* What follows from it is not finite either, and is dropped and counted as for any optimiser.
+     */
+    for (size_t i = 0; i < n * n; i++) root[i] = NAN;
     free(v);
-    TG_FAIL(TG_EDIVERGED, "diverged: sums of squares of gradients are not finite");
+    return TG_OK;
   }
   TG_DO(decompose(n, v, eigenvalue, work, room));
   compose(n, v, eigenvalue, shift, quarter, work, sum);

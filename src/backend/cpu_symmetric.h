@@ -19,7 +19,7 @@ void tg_matrix_product(size_t rows, size_t inner, size_t cols, const float *a, c
 
 /* tg_inverse_root - root [n,n] = (a + shift I)^(-1/2), or ^(-1/4) with `quarter`, for a symmetric a
  * [n,n] without negative eigenvalues (what rounding made negative counts as 0), of which the upper
- * triangle is read. In double, by eigenvalues. Errors: TG_EDIVERGED where a is not finite;
+ * triangle is read; not a number where a is not finite. In double, by eigenvalues. Errors:
  * TG_ERUNTIME without memory, or where the eigenvalues do not converge. */
 TG_CHECKED tg_status tg_inverse_root(size_t n, const float *a, double shift, bool quarter,
                                      float *root);

@@ -43,7 +43,8 @@ static void print_text(const tg_forecast *f) {
          f->product_rate / 1e9);
   printf("floor, update      %.3g s; transfer %.3g s, at %.1f GB/s of copying\n", f->update_s,
          f->transfer_s, f->copy_bandwidth / 1e9);
-  printf("server load        %.3g at %u workers\n", f->server_load, f->workers);
+  if (f->server_load > 0)
+    printf("server load        %.3g at %u workers\n", f->server_load, f->workers);
 }
 
 static tg_status forecast(const tg_config *c, tg_forecast *f) {

@@ -195,7 +195,7 @@ static tg_status mix(tg_gossip *y, const tg_msg *in, tg_server_event *event) {
   tg_gossip_state *t = &y->state;
   uint32_t m = in->worker,
            j = tg_gossip_partner(y->o.topology, y->in.o.workers, y->o.seed, m, in->step);
-  tg_order o = {.kind = TG_GOSSIP_MIX, .worker = m, .partner = j, .update = y->in.update};
+  tg_order o = {.kind = TG_GOSSIP_MIX, .worker = m, .partner = j, .update = t->made[m]++};
   o.lr = event->lr = tg_in_step_lr(&y->in, y->in.update);
   event->counts = event->applied = true;
   event->staleness = t->ops[m] - t->taken_at[m];

@@ -48,12 +48,13 @@ static tg_status allocate(tg_gossip *y) {
   y->inbox = tg_alloc_aligned((o->count == 1 ? o->n : 0) * sizeof(float));
   y->waiting = calloc(workers, sizeof *y->waiting);
   t->step = calloc(workers, sizeof *t->step);
+  t->made = calloc(workers, sizeof *t->made);
   t->ops = calloc(workers, sizeof *t->ops);
   t->taken_at = calloc(workers, sizeof *t->taken_at);
   t->pending = calloc(workers, sizeof *t->pending);
   t->ready = calloc(workers + 1, sizeof *t->ready);
-  if (!t->w || !t->b || !y->inbox || !y->waiting || !t->step || !t->ops || !t->taken_at ||
-      !t->pending || !t->ready)
+  if (!t->w || !t->b || !y->inbox || !y->waiting || !t->step || !t->made || !t->ops ||
+      !t->taken_at || !t->pending || !t->ready)
     TG_FAIL(TG_ERUNTIME, "no memory for weights of %zu parameters", o->n);
   return TG_OK;
 }
@@ -88,6 +89,7 @@ void tg_gossip_destroy(tg_gossip *y) {
   free(y->state.w);
   free(y->state.b);
   free(y->state.step);
+  free(y->state.made);
   free(y->state.ops);
   free(y->state.taken_at);
   free(y->state.pending);
@@ -124,6 +126,8 @@ tg_status tg_gossip_restored(tg_gossip *y, const tg_gossip_state *t) {
     TG_FAIL(TG_ECONFIG, "%llu gradients were issued, the run has %llu: train.epochs is too small",
             (unsigned long long)t->issued, (unsigned long long)y->in.total);
   y->state.issued = t->issued;
+  y->record = y->o.trace ? tg_trace_count(y->o.trace) : 0;
+  y->consensus = NAN; /* until it is measured again */
   return TG_OK;
 }
 

@@ -286,7 +286,9 @@ static uint64_t next_stretch(tg_local *y) {
     slowest = fmax(slowest, took);
   }
   double fit = STRETCH_S / slowest * (double)y->done;
-  return fit >= MOST_UPDATES ? MOST_UPDATES : fit < 1 ? 1 : (uint64_t)fit;
+  /* Everybody sends rows of all. */
+  double most = fmax(1, fmin(MOST_UPDATES, MOST_ROWS / (double)y->in.o.workers));
+  return fit >= most ? (uint64_t)most : fit < 1 ? 1 : (uint64_t)fit;
 }
 
 static tg_status stretch(tg_local *y) {
@@ -333,5 +335,8 @@ tg_status tg_local_run(tg_local *y, const tg_transport *transport, tg_comm *comm
   y->ended_s = clock_s(y);
   if (in->total == 0) return evaluate(y, true);
   while (in->update < in->total) TG_TRY(step(y));
-  return in->diverged ? cut_short(y, TG_EDIVERGED) : TG_OK;
+  /* The observer's last word: no more sums follow that would carry it. */
+  double diverged = in->diverged;
+  TG_TRY(tg_in_step_reduce(in, NULL, 0, &diverged, 1));
+  return diverged > 0 ? cut_short(y, TG_EDIVERGED) : TG_OK;
 }

@@ -19,7 +19,7 @@ enum {
   ROW_MADE, /* ... the one that was applied: 1, or 0 of a worker that gave up */
   ROW_FIELDS
 };
-enum { MOST_UPDATES = 64 /* of a stretch */ };
+enum { MOST_UPDATES = 64, MOST_ROWS = 4096 /* of a stretch */ };
 
 struct tg_local {
   tg_in_step in;

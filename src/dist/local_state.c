@@ -1,4 +1,5 @@
 /* local_state.c - what workers with weights of their own hold, and how it is saved. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,6 +117,7 @@ tg_status tg_local_restored(tg_local *y, const tg_local_state *t) {
   y->state.round_end = t->round_end;
   y->state.round_steps = t->round_steps;
   y->mean_of = UINT64_MAX;
+  if (t->update > 0) y->distance = NAN; /* until it is measured again */
   return TG_OK;
 }
 
@@ -138,6 +140,7 @@ tg_status tg_local_share(tg_local *y, const tg_transport *transport, tg_comm *co
   t.nonfinite = counters[2];
   t.round_end = counters[3];
   t.round_steps = counters[4];
-  TG_TRY(tg_holdings_scatter(&y->state.has, transport, comm, y->in.o.count == 0));
+  /* Before the first update all are at w0, wherever they were made. */
+  if (t.update > 0) TG_TRY(tg_holdings_scatter(&y->state.has, transport, comm, y->in.o.count == 0));
   return tg_local_restored(y, &t);
 }

@@ -137,6 +137,9 @@ static tg_status loop(serving *s) {
     if (s->cut && !s->transport->work) break;
     TG_TRY(take(s));
   }
+  for (uint32_t m = 0; !s->cut && m < s->o->workers; m++)
+    if (tg_server_state_of(s->o->server).pending[m] == TG_SERVER_HELD)
+      TG_FAIL(TG_ERUNTIME, "server: worker %u waits for others, and no other works", m);
   return s->transport->drain(s->comm);
 }
 

@@ -338,6 +338,8 @@ tg_status tg_mpi_send(tg_comm *c, const tg_msg *reply) {
     TG_FAIL(TG_ERUNTIME, "mpi: a message to worker %u, which has not answered the last one", m);
   p->sends = p->sent = 0;
   if (p->out.kind == 0 && reply->kind != TG_MSG_STOP) TG_TRY(tg_mpi_state_give(c, m));
+  bool over = reply->kind == TG_MSG_STOP && !(reply->flags & TG_FLAG_PREEMPT);
+  if (over && p->out.kind != 0) TG_TRY(tg_mpi_state_take(c, m));
   p->out = *reply;
   p->held = false;
   if (reply->kind != TG_MSG_STOP) TG_TRY(expect(c, m));

@@ -70,6 +70,12 @@ tg_status tg_mpi_collect(tg_comm *c, bool ask) {
   return TG_OK;
 }
 
+tg_status tg_mpi_state_take(tg_comm *c, uint32_t m) {
+  if (vectors_of(c) == 0) return TG_OK;
+  TG_TRY(send_header(c, m, WANT_PRESENT));
+  return carry_all(c, m, false, false);
+}
+
 tg_status tg_mpi_hand_out(tg_comm *c) {
   if (vectors_of(c) == 0) return TG_OK;
   if (c->rank > 0) return carry_all(c, (uint32_t)c->rank - 1, false, false);

@@ -247,7 +247,10 @@ tg_status tg_sync_run(tg_sync *y, const tg_transport *transport, tg_comm *comm,
   in->observer = observer;
   if (in->total == 0) return evaluate(y, (tg_server_event){0}, true);
   while (in->update < in->total) TG_TRY(step(y));
-  return in->diverged ? cut_short(y, TG_EDIVERGED) : TG_OK;
+  /* The observer's last word: no more sums follow that would carry it. */
+  double diverged = in->diverged;
+  TG_TRY(tg_in_step_reduce(in, NULL, 0, &diverged, 1));
+  return diverged > 0 ? cut_short(y, TG_EDIVERGED) : TG_OK;
 }
 
 /* ---- beginning and end ---- */

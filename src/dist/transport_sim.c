@@ -243,6 +243,7 @@ double *tg_sim_times(tg_comm *c, size_t *count) {
 }
 
 void tg_sim_restored(tg_comm *c) {
+  c->record = c->o.trace ? tg_trace_count(c->o.trace) : 0;
   for (uint32_t m = 0; m < c->o.workers; m++)
     c->worker[m].keep_time = !isnan(c->times[TIME_WORKERS + m]);
 }

@@ -177,6 +177,14 @@ static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *
   return TG_OK;
 }
 
+/* How often a worker with weights of its own sends them, and is sent others, for one gradient. */
+static double exchanges(const tg_config *c, const tg_rule *rule, uint32_t workers) {
+  bool complete = strcmp(c->sync_topology, "complete") == 0;
+  if (rule->scheme == TG_SCHEME_GOSSIP) return 2; /* with its partner, and as somebody's partner */
+  if (strcmp(rule->name, "d-psgd") != 0) return 1.0 / (double)c->sync_local_steps;
+  return tg_topology_count(complete ? TG_TOPOLOGY_COMPLETE : TG_TOPOLOGY_RING, workers) - 1;
+}
+
 /* What a worker sends and receives for a gradient, and what its codec keeps. The ramp at the
  * beginning is left out. */
 static tg_status encoding(const tg_config *c, const tg_outline *o, const tg_rule *rule,
@@ -189,6 +197,11 @@ static tg_status encoding(const tg_config *c, const tg_outline *o, const tg_rule
   tg_codec_options options = tg_setup_codec_options(c, g->n, 1);
   options.warmup_epochs = 0;
   uint64_t message = tg_codec_bytes(codec, &options);
+  if (owns_weights(rule)) {
+    f->compression = 1;
+    f->push_bytes = f->pull_bytes = (uint64_t)((double)vector * exchanges(c, rule, f->workers));
+    return TG_OK;
+  }
   bool all = codec->encode && rule->scheme == TG_SCHEME_SYNC && !rule->votes;
   f->compression = (double)vector / (double)message;
   f->push_bytes = (all ? f->workers : 1) * message + g->ks * sizeof(float) + around;
@@ -227,7 +240,9 @@ tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f)
   f->update_s = vectors * sizeof(float) * (double)f->parameters / f->copy_bandwidth;
   f->transfer_s = 2.0 * (double)(f->push_bytes + f->pull_bytes) / f->copy_bandwidth;
   double gradients = rule->local_steps ? (double)c->sync_local_steps : 1;
-  f->server_load = (double)workers * (f->update_s + f->transfer_s) / (f->compute_s * gradients);
+  bool server = rule->scheme == TG_SCHEME_ASYNC;
+  f->server_load =
+      !server ? 0 : (double)workers * (f->update_s + f->transfer_s) / (f->compute_s * gradients);
 done:
   tg_outline_destroy(o);
   return status;

@@ -74,6 +74,7 @@ static tg_status gossip_arrays(tg_array_list *list, const tg_gossip_state *s, ui
   memcpy(counters, now, sizeof now);
   TG_TRY(tg_array_add(list, TG_ST_U64, counters, 1, 4, 0, "gossip.counters"));
   TG_TRY(tg_array_add(list, TG_ST_U64, s->step, 1, workers, 0, "gossip.step"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->made, 1, workers, 0, "gossip.made"));
   TG_TRY(tg_array_add(list, TG_ST_U64, s->ops, 1, workers, 0, "gossip.ops"));
   TG_TRY(tg_array_add(list, TG_ST_U64, s->taken_at, 1, workers, 0, "gossip.taken_at"));
   TG_TRY(tg_array_add(list, TG_ST_U64, s->pending, 1, workers, 0, "gossip.pending"));

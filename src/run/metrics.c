@@ -92,13 +92,17 @@ tg_status tg_metrics_open(const char *run, uint64_t keep_bytes, bool tensorboard
     TG_DO(tg_status_set(TG_ERUNTIME, "%s: the path is too long", run));
   m->fd = open(m->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | (anew ? O_TRUNC : 0), 0666);
   if (m->fd < 0) TG_DO(tg_status_set(TG_ERUNTIME, "%s: cannot open: %s", m->path, strerror(errno)));
-  if (!anew) TG_DO(cut_back(m, keep_bytes));
+  if (!anew && keep_bytes != TG_METRICS_ALL) TG_DO(cut_back(m, keep_bytes));
   if (tensorboard) TG_DO(open_events(run, &m->events));
   *out = m;
   m = NULL;
 done:
   tg_metrics_close(m);
   return status;
+}
+
+tg_status tg_metrics_cut(tg_metrics *m, uint64_t keep_bytes) {
+  return cut_back(m, keep_bytes);
 }
 
 void tg_metrics_close(tg_metrics *m) {

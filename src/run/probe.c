@@ -47,7 +47,7 @@ static tg_status replace(char **text, const char *with) {
 /* The run as one process of virtual workers, under its own rule where that repairs gradients. */
 static tg_status read_run(probing *p, const char *run, const char *const *assignments, int count) {
   const tg_rule *rule;
-  uint32_t workers, *records = NULL;
+  uint32_t workers, *records;
   uint64_t seed;
   size_t count_of;
   TG_TRY(tg_folder_named(run, &p->folder));
@@ -56,11 +56,13 @@ static tg_status read_run(probing *p, const char *run, const char *const *assign
   TG_TRY(tg_rule_find(c->sync_rule, &rule));
   if (c->probe_workers > 0) {
     workers = (uint32_t)c->probe_workers;
-  } else if (rule->scheme != TG_SCHEME_ASYNC ||
-             tg_trace_read(p->folder.trace, &workers, &seed, &records, NULL, &count_of) != TG_OK) {
+  } else if (rule->scheme == TG_SCHEME_ASYNC) {
+    TG_TRY(tg_trace_read(p->folder.trace, &workers, &seed, &records, NULL, &count_of));
+    free(records);
+    if (workers < 2) workers = DEFAULT_WORKERS;
+  } else {
     workers = DEFAULT_WORKERS;
   }
-  free(records);
   c->sim_workers = workers;
   TG_TRY(replace(&c->transport_name, "sim"));
   TG_TRY(replace(&c->sim_order, "round_robin"));
@@ -244,6 +246,10 @@ static void print_text(const summary *s, FILE *out) {
 /* In words, of the rule that the run has or would have. */
 static void print_verdict(const summary *s, tg_curve curve, const char *rule, FILE *out) {
   double left = s->mean.of[curve].residual, best = s->mean.of[curve].best_residual;
+  if (!(s->mean.change > 0)) {
+    fprintf(out, "%s: nothing was late\n", rule);
+    return;
+  }
   fprintf(out, "%s at lambda %g: ", rule, s->mean.of[curve].scale);
   if (left > 1.01)
     fprintf(out, "makes late gradients worse (%.2f of their error is left)", left);

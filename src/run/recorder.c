@@ -171,7 +171,7 @@ static void show_progress(tg_recorder *r, uint64_t update, double epoch) {
 
 tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
   if (!x->applied && !x->late) {
-    r->count[NONFINITE]++;
+    r->count[NONFINITE] += x->nonfinite;
     return TG_OK;
   }
   pushes(r)[x->worker]++;
@@ -197,7 +197,8 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
   r->real[STALENESS_SUM] += (double)x->staleness;
   r->real[RATIO_SUM] += x->correction_ratio;
   r->real[LR] = x->lr;
-  if (x->sim_s > 0) r->real[SIM_S] = x->sim_s;
+  /* Workers with clocks of their own are told of in their order: the slowest one's counts. */
+  if (x->sim_s > r->real[SIM_S]) r->real[SIM_S] = x->sim_s;
   if (x->whole && x->update % r->options.every == 0)
     TG_TRY(train_line(r, x->update, x->epoch, x->late_s));
   show_progress(r, x->update, x->epoch);

@@ -258,6 +258,13 @@ static tg_status read_run(tg_replaying *r, const char *run, tg_config **config) 
             run, rule->name);
   TG_TRY(
       tg_trace_read(r->folder.trace, &workers, &seed, &r->records, &r->prints, &r->record_count));
+  /* The server of a run over MPI worked on the host unless it was told otherwise. */
+  if (strcmp((*config)->transport_name, "mpi") == 0 &&
+      strcmp((*config)->server_device, "auto") == 0) {
+    free((*config)->server_device);
+    (*config)->server_device = strdup("cpu");
+    if (!(*config)->server_device) TG_FAIL(TG_ERUNTIME, "no memory");
+  }
   /* The workers of the recorded run, whatever transport carried them. */
   (*config)->sim_workers = workers;
   free((*config)->transport_name);

@@ -16,9 +16,9 @@ static void headline(FILE *out, const tg_report_run *r) {
   if (!r->ended) {
     fputs("Unfinished", out);
   } else if (isnan(r->error)) {
-    fputs("No final test error", out);
+    fprintf(out, "No final %s error", tg_report_split(r));
   } else {
-    fprintf(out, "<strong>%.2f %%</strong> test error", r->error);
+    fprintf(out, "<strong>%.2f %%</strong> %s error", r->error, tg_report_split(r));
   }
   fputs(" after ", out);
   tg_html_epoch(out, r->last.epoch);

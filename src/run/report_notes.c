@@ -61,6 +61,10 @@ static bool is_limited(const tg_report_run *r) {
   return !is_synthetic(r) && (r->config->data_train_limit || r->config->data_test_limit);
 }
 
+static bool is_held_out(const tg_report_run *r) {
+  return r->config->data_validation > 0;
+}
+
 static bool is_simulated(const tg_report_run *r) {
   return r->simulated;
 }
@@ -82,6 +86,10 @@ static const note notes[] = {
     {dropped_gradients, tell_dropped, "gradients were dropped, as the rule says."},
     {is_synthetic, NULL, "synthetic data. The error says that training works, and no more."},
     {is_limited, NULL, "a part of the data set only: not comparable with published figures."},
+    {is_held_out, NULL,
+     "evaluated on held-out training samples (data.validation): where this page says test error, "
+     "it "
+     "is the error on those."},
     {is_simulated, NULL,
      "simulated. Wall time is that of one process computing for all workers and says nothing about "
      "a cluster; virtual time does, as far as the model of compute time holds."},

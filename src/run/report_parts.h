@@ -75,6 +75,8 @@ void tg_report_derive(tg_report_run *run);
 /* tg_report_quantile - the smallest staleness that at least `share` of the updates do not exceed.
  */
 double tg_report_quantile(const tg_report_run *run, double share);
+/* tg_report_split - what the run was evaluated on: "test" or "validation". */
+const char *tg_report_split(const tg_report_run *run);
 /* tg_report_corrects - whether the run's rule changes late gradients. */
 bool tg_report_corrects(const tg_report_run *run);
 

@@ -176,7 +176,7 @@ static tg_status take_train(tg_report_run *run, const line *l) {
 }
 
 static tg_status take_eval(tg_report_run *run, const line *l) {
-  if (l->split && strcmp(l->split, "test") != 0) return TG_OK;
+  if (l->split && strcmp(l->split, tg_report_split(run)) != 0) return TG_OK;
   return add_point(&run->eval, &l->point);
 }
 

@@ -8,6 +8,10 @@
 
 /* ---- summaries ---- */
 
+const char *tg_report_split(const tg_report_run *run) {
+  return run->config->data_validation > 0 ? "validation" : "test";
+}
+
 bool tg_report_corrects(const tg_report_run *run) {
   return run->rule && run->rule->compensate;
 }

@@ -46,7 +46,7 @@ void tg_report_settings_free(char **setting) {
 
 bool tg_report_matters(const tg_report_run *run, size_t i) {
   const tg_option *o = &tg_options[i];
-  static const char *const never[] = {"run", "checkpoint", "metrics", ""};
+  static const char *const never[] = {"run", "checkpoint", "metrics", "probe", ""};
   for (size_t k = 0; k < sizeof never / sizeof *never; k++)
     if (strcmp(o->section, never[k]) == 0) return false;
   if (strcmp(o->section, "sim") == 0) return strcmp(run->config->transport_name, "sim") == 0;

@@ -61,12 +61,18 @@ static void cell_lambda(const sheet *s, const tg_report_run *r) {
   tg_html_real(s->out, "%g", r->lambda);
 }
 
+static bool has_momentum(const tg_config *c) {
+  const char *name =
+      strcmp(c->optimizer_name, "lookahead") == 0 ? c->optimizer_inner : c->optimizer_name;
+  return strcmp(name, "momentum") == 0 || strcmp(name, "nesterov") == 0 ||
+         strcmp(name, "lars") == 0 || strcmp(c->sync_rule, "dana-slim") == 0;
+}
+
 static void cell_lr(const sheet *s, const tg_report_run *r) {
   const tg_config *c = r->config;
   fprintf(s->out, "%g, ", c->optimizer_lr);
   tg_html_text(s->out, c->optimizer_name);
-  if (strstr("momentum nesterov lars", c->optimizer_name))
-    fprintf(s->out, " %g", c->optimizer_momentum);
+  if (has_momentum(c)) fprintf(s->out, " %g", c->optimizer_momentum);
   if (c->optimizer_weight_decay > 0) fprintf(s->out, ", decay %g", c->optimizer_weight_decay);
   for (uint32_t i = 0; i < c->optimizer_schedule.count; i++)
     fprintf(s->out, "%s%g", i ? ", " : "; steps at ", c->optimizer_schedule.item[i].epoch);

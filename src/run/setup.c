@@ -122,7 +122,9 @@ static tg_status check_own(const tg_setup *s) {
 static tg_status read_order(tg_setup *s) {
   const tg_config *c = s->config;
   bool sim = is(c->transport_name, "sim") && tg_setup_records(s);
-  if (!sim || !is(c->sim_order, "trace")) return TG_OK;
+  if (!is(c->transport_name, "sim") || !is(c->sim_order, "trace")) return TG_OK;
+  if (!sim)
+    TG_FAIL(TG_ECONFIG, "sim.order=trace: sync.rule=%s leaves no order to chance", s->rule->name);
   uint32_t workers;
   uint64_t seed;
   TG_TRY(tg_trace_read(c->sim_trace, &workers, &seed, &s->records, NULL, &s->record_count));
@@ -144,6 +146,10 @@ tg_status tg_setup_codec(const tg_config *c, const tg_rule *rule, const tg_codec
   if ((*out)->encode && weights)
     TG_FAIL(TG_ECONFIG,
             "sync.codec=%s: workers of sync.rule=%s send weights: codecs are for gradients", name,
+            rule->name);
+  /* A worker's last gradient is the place of its iterate: what is sent later is no part of it. */
+  if ((*out)->vectors && rule->starts_at_w0)
+    TG_FAIL(TG_ECONFIG, "sync.codec=%s: sync.rule=%s wants whole gradients: none or qsgd", name,
             rule->name);
   if ((*out)->encode && rule->scheme == TG_SCHEME_LOCAL)
     TG_FAIL(TG_ECONFIG, "sync.codec=%s: sync.rule=%s sends nothing that could be encoded", name,
@@ -250,7 +256,9 @@ tg_optimizer_keys tg_setup_keys(const tg_config *c, const tg_optimizer *optimize
 
 /* Updates of the run, for schedules that say nothing else. */
 static uint64_t updates_of(const tg_setup *s) {
-  uint64_t samples = (uint64_t)s->exchange * s->gradients;
+  /* In ad-psgd each worker's optimiser counts its own. */
+  uint32_t apart = s->rule->scheme == TG_SCHEME_GOSSIP ? s->workers : 1;
+  uint64_t samples = (uint64_t)s->exchange * s->gradients * apart;
   return tg_progress_updates(s->config->train_epochs, s->outline->train_count, samples);
 }
 

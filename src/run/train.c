@@ -32,6 +32,7 @@ static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_
   return (tg_record){.worker = in->worker,
                      .applied = event->counts,
                      .late = event->late,
+                     .nonfinite = event->nonfinite,
                      .whole = job->gossip ||
                               (job->server ? event->applied : in->worker + 1 == job->setup.workers),
                      .update = event->update,
@@ -117,7 +118,8 @@ static tg_status open_records(tg_job *job) {
                          &job->trace));
   else if (async)
     TG_TRY(tg_trace_create(job->folder.trace, s->workers, (uint64_t)c->run_seed, &job->trace));
-  uint64_t keep = job->resumed ? from->metrics_bytes : UINT64_MAX;
+  /* What came after the checkpoint goes when it is known to fit: see continue_files. */
+  uint64_t keep = job->resumed ? TG_METRICS_ALL : UINT64_MAX;
   TG_TRY(tg_metrics_open(job->folder.run, keep, c->metrics_tensorboard, &job->metrics));
   tg_recorder_options options = {.metrics = job->metrics,
                                  .split = tg_split_name(tg_net_eval_split(c)),
@@ -139,7 +141,13 @@ static tg_status prepare_folder(tg_job *job) {
     job->resumed = status == TG_OK;
     if (!job->resumed) tg_info("nothing to resume in %s: starting", job->folder.run);
   }
-  return tg_folder_prepare(&job->folder, job->config, job->resumed, &job->lock);
+  return job->resumed ? TG_OK : tg_folder_prepare(&job->folder, job->config, false, &job->lock);
+}
+
+/* A run that is refused keeps its files. */
+static tg_status continue_files(tg_job *job) {
+  TG_TRY(tg_folder_prepare(&job->folder, job->config, true, &job->lock));
+  return tg_metrics_cut(job->metrics, job->from.metrics_bytes);
 }
 
 static tg_status prepare_server(tg_job *job) {
@@ -216,7 +224,7 @@ static tg_status prepare_comm(tg_job *job) {
 
 /* Updates are made where this process computes, or on a device that the server opens for them, or
  * on the host. */
-static tg_status choose_updates(tg_job *job, bool async) {
+static tg_status open_updates(tg_job *job, bool async) {
   const char *name = job->config->server_device;
   bool leads = job->world->rank == 0;
   if (tg_setup_shares_device(&job->setup)) {
@@ -230,6 +238,18 @@ static tg_status choose_updates(tg_job *job, bool async) {
   TG_TRY(tg_device_open(name, &job->server_device));
   if (!job->server_device->backend->host_memory) job->updates = job->server_device;
   tg_info("updates on %s", tg_device_describe(job->server_device));
+  return TG_OK;
+}
+
+static tg_status choose_updates(tg_job *job, bool async) {
+  const tg_setup *s = &job->setup;
+  TG_TRY(open_updates(job, async));
+  TG_TRY(tg_layout_check(&s->optimizer, &s->outline->layout, s->outline->graph->n,
+                         job->updates != NULL));
+  if (job->updates && s->optimizer.inner && (s->rule->settle || s->rule->serve))
+    TG_FAIL(TG_ECONFIG,
+            "optimizer.name=%s with sync.rule=%s works in host memory: set server.device=cpu",
+            s->optimizer.name, s->rule->name);
   return TG_OK;
 }
 
@@ -255,7 +275,9 @@ static tg_status prepare(tg_job *job) {
   TG_TRY(prepare_coder(job));
   TG_TRY(prepare_comm(job));
   if (leads || !async) TG_TRY(prepare_loop(job));
-  return leads && job->resumed ? tg_job_restore(job) : TG_OK;
+  if (!leads || !job->resumed) return TG_OK;
+  TG_TRY(tg_job_restore(job));
+  return continue_files(job);
 }
 
 /* Rank 0 has read the checkpoint; in the synchronous schemes every rank holds state. */

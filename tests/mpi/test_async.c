@@ -131,7 +131,7 @@ static async_options paced(int i, double updates) {
       async_defaults(paces[i].rule, "momentum", (uint32_t)world.size - 1, 2000, updates);
   o.staleness_bound = paces[i].bound;
   o.delay_threshold = paces[i].threshold;
-  o.backup_workers = paces[i].backups;
+  o.backup_workers = paces[i].backups < o.workers ? paces[i].backups : o.workers - 1;
   o.comm.piece = 512;
   o.comm.share = i % 2;
   return o;

@@ -59,6 +59,7 @@ T=("$TARDIGRAD" -q train mlp.yaml)
 M=(mpirun -n 5 "$TARDIGRAD" -q train mlp.yaml)
 
 "${T[@]}" run.name=sgd || fail sgd
+cp -r runs before
 "${T[@]}" run.name=sim sync.rule=dc-asgd-a transport.name=sim sim.order=lognormal || fail sim
 "${M[@]}" run.name=ssgd sync.rule=ssgd || fail ssgd
 until_done sgd-killed KILL "${T[@]}"
@@ -108,4 +109,9 @@ before=$(hash runs/sgd)
 # Another number of workers, another model: refused, nothing touched.
 "${T[@]}" run.name=sim sync.rule=dc-asgd-a transport.name=sim sim.workers=3 resume=auto 2>/dev/null && fail "resumed with other workers"
 "${T[@]}" run.name=sgd model.hidden=16 resume=auto 2>/dev/null && fail "resumed another model"
+for run in sim sgd; do
+  for file in config.yaml metrics.jsonl; do
+    cmp -s "before/$run/$file" "runs/$run/$file" || fail "a refused run changed $run/$file"
+  done
+done
 exit 0
