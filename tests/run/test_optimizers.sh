@@ -96,6 +96,15 @@ for name, vectors, more in (("momentum", 1, ()), ("adam", 2, ()), ("ademamix", 3
     assert abs(extra - 4 * n * vectors) < 0.2 * 4 * n, (name, extra / (4 * n))
 P
 
+# Every worker of ad-psgd has an optimiser of its own, whose first update is its own first: without a
+# learning rate nothing moves.
+for name in sgd lookahead; do
+  "$TARDIGRAD" -q train mlp.yaml run.name=still-$name transport.name=sim sync.rule=ad-psgd optimizer.name=$name optimizer.lr=0 optimizer.k=2 train.epochs=1 || fail "ad-psgd with $name"
+done
+[ "$(hash runs/still-lookahead)" = "$(hash runs/still-sgd)" ] || fail "ad-psgd: lookahead moved weights without a learning rate"
+# An MPI run with a device's gradients and updates on the host replays.
+timeout 120 mpirun -n 3 "$TARDIGRAD" -q train mlp.yaml run.name=lars-device sync.rule=asgd transport.name=mpi optimizer.name=lars optimizer.lr=1 device.name=fake || fail "lars, gradients of a device"
+timeout 120 "$TARDIGRAD" -q replay runs/lars-device || fail "lars, gradients of a device: replay"
 # What cannot be is said in one line, with exit code 78.
 refused() { # PATTERN KEYS...
   local pattern=$1 out rc; shift
