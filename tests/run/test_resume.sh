@@ -59,7 +59,6 @@ T=("$TARDIGRAD" -q train mlp.yaml)
 M=(mpirun -n 5 "$TARDIGRAD" -q train mlp.yaml)
 
 "${T[@]}" run.name=sgd || fail sgd
-cp -r runs before
 "${T[@]}" run.name=sim sync.rule=dc-asgd-a transport.name=sim sim.order=lognormal || fail sim
 "${M[@]}" run.name=ssgd sync.rule=ssgd || fail ssgd
 until_done sgd-killed KILL "${T[@]}"
@@ -107,6 +106,7 @@ before=$(hash runs/sgd)
 "${T[@]}" run.name=sgd resume=auto || fail "resuming a finished run"
 [ "$(hash runs/sgd)" = "$before" ] || fail "a finished run changed"
 # Another number of workers, another model: refused, nothing touched.
+cp -r runs before
 "${T[@]}" run.name=sim sync.rule=dc-asgd-a transport.name=sim sim.workers=3 resume=auto 2>/dev/null && fail "resumed with other workers"
 "${T[@]}" run.name=sgd model.hidden=16 resume=auto 2>/dev/null && fail "resumed another model"
 for run in sim sgd; do
