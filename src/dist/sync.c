@@ -64,7 +64,7 @@ static tg_status compute_one(tg_sync *y, uint32_t worker) {
   if (out.bytes) tg_coded_keep(&y->coded, worker);
   if (o->count == 1) return TG_OK; /* it is summed where it lies */
   if (worker == o->first) {
-    memcpy(y->s, c->s, o->ks * sizeof *y->s);
+    if (o->ks) memcpy(y->s, c->s, o->ks * sizeof *y->s);
     if (y->coded.coder) return TG_OK;
     return tg_live_copy(&y->live, y->x, c->g, (tg_span){0, o->n});
   }
