@@ -1,7 +1,7 @@
 /* update.cu - what a gradient does to the weights: rule, optimiser, the copy into w_bak and the
  * sums for reports, in one pass.
  *
- * Compared with tg_update_apply (src/dist/update.c, src/rules, src/optim), bit for bit: every
+ * Compared with tg_update_apply (src/backend/update.c, src/rules, src/optim), bit for bit: every
  * operation is written as the intrinsic that rounds to nearest, in the CPU's order, so that nothing
  * is contracted; comparisons choose as the CPU's do. (Only the bits of a NaN are the machine's
  * own.) Bytes per parameter: 12 (sgd without w_bak) to 52 (dc-asgd-a with ademamix): g, w, w_bak,

@@ -111,6 +111,15 @@ extern const size_t tg_rule_count;
 
 /* tg_rule_find - the row of that name; TG_ECONFIG names the nearest. */
 TG_CHECKED tg_status tg_rule_find(const char *name, const tg_rule **out);
+/* tg_rule_owns_weights - whether workers train weights of their own. tg_rule_is_recorded - whether
+ * the order of its messages is left to chance, and recorded. */
+static inline bool tg_rule_owns_weights(const tg_rule *rule) {
+  return rule->scheme == TG_SCHEME_OWN || rule->scheme == TG_SCHEME_GOSSIP;
+}
+static inline bool tg_rule_is_recorded(const tg_rule *rule) {
+  return rule->scheme == TG_SCHEME_ASYNC || rule->scheme == TG_SCHEME_GOSSIP;
+}
+
 /* tg_rule_check - TG_ECONFIG where the rule does not go with that optimiser; `whole` says that it
  * takes the gradient as a whole. */
 TG_CHECKED tg_status tg_rule_check(const tg_rule *rule, const char *optimizer, bool whole);

@@ -90,7 +90,12 @@ tg_status tg_coder_remember(tg_coder *c) {
   if (c->vectors == 0) return TG_OK;
   if (!c->before) c->before = make_vectors((size_t)c->vectors, c->o.n);
   if (!c->before) TG_FAIL(TG_ERUNTIME, "no memory for residuals of %zu parameters", c->o.n);
-  for (int i = 0; i < c->vectors; i++) memcpy(c->before[i], c->state[i], c->o.n * sizeof(float));
+  for (int i = 0; i < c->vectors; i++) {
+    float *to = c->before[i];
+    const float *from = c->state[i];
+#pragma omp parallel for simd schedule(static) if (c->o.n > 1 << 16)
+    for (size_t j = 0; j < c->o.n; j++) to[j] = from[j];
+  }
   return TG_OK;
 }
 

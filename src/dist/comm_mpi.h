@@ -24,7 +24,6 @@ enum {
   TG_TAG_VERDICT,
   TG_TAG_BROADCAST,
   TG_TAG_CODED, /* encoded gradients of the synchronous scheme, and votes */
-  TG_TAG_STATE  /* what codecs keep */
 };
 
 typedef struct tg_mpi_server tg_mpi_server;

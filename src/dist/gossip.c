@@ -39,7 +39,7 @@ static void perform(tg_gossip *y, uint32_t m, const tg_order *o) {
   if (o->kind == TG_GOSSIP_AGAIN) again(y, m, o);
   if (o->kind != TG_GOSSIP_MIX || o->worker != m) return;
   if (o->partner != m) tg_mix_pair(n, x[m], x[o->partner]);
-  tg_gossip_apply(y, m, o->lr, o->update);
+  tg_in_step_apply(&y->in, &y->state.has, m, y->state.has.x[m], o->lr, o->update);
   again(y, m, o);
 }
 

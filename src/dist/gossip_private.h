@@ -37,8 +37,6 @@ struct tg_gossip {
   uint32_t stopped; /* workers that have heard of the end */
 };
 
-/* tg_gossip_apply - held worker i's gradient, from the compute object, on its weights. */
-void tg_gossip_apply(tg_gossip *y, uint32_t i, double lr, uint64_t update);
 /* tg_gossip_snapshot - held worker i's weights, to compute at. */
 void tg_gossip_snapshot(tg_gossip *y, uint32_t i);
 

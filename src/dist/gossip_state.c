@@ -23,18 +23,6 @@ void tg_gossip_snapshot(tg_gossip *y, uint32_t i) {
   memcpy(h->snapshot[i], h->x[i], h->n * sizeof(float));
 }
 
-void tg_gossip_apply(tg_gossip *y, uint32_t i, double lr, uint64_t update) {
-  const tg_sync_options *o = &y->in.o;
-  tg_holdings *h = &y->state.has;
-  tg_update u = {.rule = o->rule, .optimizer = o->optimizer, .hyper = o->hyper, .w = h->x[i]};
-  tg_update_sums sums = {0};
-  u.hyper.lr = (float)lr;
-  u.hyper.update = update;
-  for (size_t s = 0; s < h->slot_count; s++) u.slot[s] = h->slot[s][i];
-  tg_update_apply(&u, (tg_span){0, h->n}, o->compute->g, &sums);
-  tg_fold_apply(o->folds, o->fold_count, o->compute->s, h->bx[i]);
-}
-
 /* ---- beginning and end ---- */
 
 static tg_status allocate(tg_gossip *y) {

@@ -134,7 +134,7 @@ static tg_status mix(agent *a, const tg_order *o) {
   }
   y->state.ops[a->me]++;
   if (o->worker != a->me) return TG_OK;
-  tg_gossip_apply(y, 0, o->lr, o->update);
+  tg_in_step_apply(&y->in, &y->state.has, 0, y->state.has.x[0], o->lr, o->update);
   again(a, o);
   return TG_OK;
 }

@@ -92,6 +92,18 @@ tg_status tg_in_step_cut(tg_in_step *s, tg_status why) {
   TG_FAIL(why, "stopped on request after update %llu", (unsigned long long)s->update);
 }
 
+void tg_in_step_apply(const tg_in_step *s, const tg_holdings *h, uint32_t i, float *w, double lr,
+                      uint64_t update) {
+  const tg_sync_options *o = &s->o;
+  tg_update u = {.rule = o->rule, .optimizer = o->optimizer, .hyper = o->hyper, .w = w};
+  tg_update_sums sums = {0};
+  u.hyper.lr = (float)lr;
+  u.hyper.update = update;
+  for (size_t k = 0; k < h->slot_count; k++) u.slot[k] = h->slot[k][i];
+  tg_update_apply(&u, (tg_span){0, h->n}, o->compute->g, &sums);
+  tg_fold_apply(o->folds, o->fold_count, o->compute->s, h->bx[i]);
+}
+
 /* ---- beginning and end ---- */
 
 tg_status tg_in_step_open(tg_in_step *s, const tg_sync_options *o, uint32_t gradients) {
@@ -99,26 +111,14 @@ tg_status tg_in_step_open(tg_in_step *s, const tg_sync_options *o, uint32_t grad
   if (o->workers < 1 || o->count > o->workers || o->first > o->workers - o->count)
     TG_FAIL(TG_ECONFIG, "workers %u to %u cannot be computed here: there are %u", o->first,
             o->first + o->count, o->workers);
-  s->folds = calloc(o->fold_count + 1, sizeof *s->folds);
-  s->steps = calloc(o->schedule.count + 1, sizeof *s->steps);
-  s->parts = calloc(o->layout.count + 1, sizeof *s->parts);
-  if (!s->folds || !s->steps || !s->parts) TG_FAIL(TG_ERUNTIME, "no memory for a synchronous run");
-  if (o->fold_count) memcpy(s->folds, o->folds, o->fold_count * sizeof *o->folds);
-  if (o->schedule.count) memcpy(s->steps, o->schedule.steps, o->schedule.count * sizeof *s->steps);
-  if (o->layout.count) memcpy(s->parts, o->layout.part, o->layout.count * sizeof *s->parts);
-  s->optimizer = *o->optimizer;
-  s->o.optimizer = &s->optimizer;
-  s->o.layout.part = s->parts;
-  s->o.folds = s->folds;
-  s->o.schedule.steps = s->steps;
+  TG_TRY(tg_kept_open(&s->kept, &s->o.folds, o->fold_count, &s->o.schedule, &s->o.layout,
+                      &s->o.optimizer));
   s->total = tg_progress_updates(o->epochs, o->train_count, tg_in_step_samples(s));
   return TG_OK;
 }
 
 void tg_in_step_close(tg_in_step *s) {
-  free(s->folds);
-  free(s->steps);
-  free(s->parts);
+  tg_kept_close(&s->kept);
 }
 
 tg_status tg_in_step_restored(tg_in_step *s, uint64_t update, uint64_t samples,

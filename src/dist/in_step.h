@@ -3,14 +3,13 @@
 #ifndef DIST_IN_STEP_H
 #define DIST_IN_STEP_H
 
+#include "dist/kept.h"
+#include "tardigrad/holdings.h"
 #include "tardigrad/sync.h"
 
 typedef struct tg_in_step {
   tg_sync_options o; /* folds, schedule, layout, optimiser: copies of our own */
-  tg_fold *folds;
-  tg_schedule_step *steps;
-  tg_part *parts;
-  tg_optimizer optimizer;
+  tg_kept kept;
   uint32_t gradients;       /* that make an update: one of each worker, or 1 */
   uint64_t total;           /* updates of the run */
   uint64_t update, samples; /* applied */
@@ -46,6 +45,10 @@ bool tg_in_step_shared(const tg_in_step *s);
 TG_CHECKED tg_status tg_in_step_reduce(const tg_in_step *s, float *x, size_t n, double *scalars,
                                        size_t count);
 
+/* tg_in_step_apply - the gradient and the statistics that the compute object has, by held worker
+ * i's own optimiser, to weights w [n] of its own. update: how many it has made before. */
+void tg_in_step_apply(const tg_in_step *s, const tg_holdings *h, uint32_t i, float *w, double lr,
+                      uint64_t update);
 /* tg_in_step_tell - hands an event to the observer. */
 TG_CHECKED tg_status tg_in_step_tell(tg_in_step *s, const tg_msg *in, const tg_server_event *event);
 /* tg_in_step_evaluate - worker 0 evaluates (w, b), everybody waits; *out, *event: what is to be

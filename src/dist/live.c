@@ -62,10 +62,6 @@ static void copy(float *to, const float *from, size_t count) {
   }
 }
 
-tg_status tg_live_copy(tg_live *l, float *to, const float *from, tg_span span) {
-  return tg_live_put(l, to, span, from + span.lo);
-}
-
 tg_status tg_live_take(tg_live *l, tg_span span, float **g) {
   if (!l->device) return TG_OK;
   if (!l->g) TG_TRY(on_device(l, l->n * sizeof(float), (void **)&l->g));
@@ -115,7 +111,7 @@ tg_status tg_live_update(tg_live *l, const tg_update *u, tg_span span, float *g,
 
 tg_status tg_live_serve(tg_live *l, const tg_update *u, tg_span span) {
   tg_update_sums none = {0};
-  if (!u->rule->serve || u->as_it_is) return tg_live_copy(l, u->bak_out, u->w, span);
+  if (!u->rule->serve || u->as_it_is) return tg_live_put(l, u->bak_out, span, u->w + span.lo);
   if (l->device) return l->device->backend->update(l->device, u, span, NULL, NULL);
   tg_update_apply(u, span, NULL, &none);
   return TG_OK;

@@ -28,8 +28,6 @@ void tg_live_close(tg_live *l);
 TG_CHECKED tg_status tg_live_add(tg_live *l, float *host, float **out);
 TG_CHECKED tg_status tg_live_fetch(tg_live *l);
 TG_CHECKED tg_status tg_live_store(tg_live *l);
-/* tg_live_copy - to[span] = from[span], both live, given by element 0. */
-TG_CHECKED tg_status tg_live_copy(tg_live *l, float *to, const float *from, tg_span span);
 /* tg_live_take - *g, which points at element span.lo in host memory, becomes a copy on the device;
  * on the host it stays. Valid until the next call for the same span. */
 TG_CHECKED tg_status tg_live_take(tg_live *l, tg_span span, float **g);

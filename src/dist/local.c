@@ -70,14 +70,8 @@ static tg_status compute(tg_local *y, uint32_t i, bool *out) {
 
 /* Worker i's optimiser, on its weights w; its running statistics. */
 static void apply(tg_local *y, uint32_t i, float *w) {
-  const tg_sync_options *o = &y->in.o;
-  tg_update u = {.rule = o->rule, .optimizer = o->optimizer, .hyper = o->hyper, .w = w};
-  tg_update_sums sums = {0};
-  u.hyper.lr = (float)tg_in_step_lr(&y->in, y->in.update);
-  u.hyper.update = y->in.update;
-  for (size_t s = 0; s < y->state.has.slot_count; s++) u.slot[s] = y->state.has.slot[s][i];
-  tg_update_apply(&u, (tg_span){0, o->n}, o->compute->g, &sums);
-  tg_fold_apply(o->folds, o->fold_count, o->compute->s, y->state.has.bx[i]);
+  uint64_t update = y->in.update;
+  tg_in_step_apply(&y->in, &y->state.has, i, w, tg_in_step_lr(&y->in, update), update);
 }
 
 /* ---- neighbours ---- */

@@ -34,15 +34,12 @@ static tg_status allocate(tg_local *y) {
   return TG_OK;
 }
 
-/* x and mixed change places, and are both read by what computes. */
-static void pin(tg_local *y, bool pins) {
+/* x and mixed change places: what computes reads both. Of x the holdings see to it. */
+static void pin_mixed(tg_local *y, bool pins) {
   tg_compute *c = y->in.o.compute;
-  if (!c || !c->pin || pins == y->pinned) return;
+  if (!c || !c->pin || !y->mixed || pins == y->pinned) return;
   y->pinned = pins;
-  for (uint32_t i = 0; i < y->in.o.count; i++) {
-    (pins ? c->pin : c->unpin)(c, y->state.has.x[i]);
-    if (y->mixed) (pins ? c->pin : c->unpin)(c, y->mixed[i]);
-  }
+  for (uint32_t i = 0; i < y->in.o.count; i++) (pins ? c->pin : c->unpin)(c, y->mixed[i]);
 }
 
 static tg_status check_options(const tg_local_options *o) {
@@ -72,8 +69,8 @@ tg_status tg_local_create(const tg_local_options *o, const float *w0, const floa
   memcpy(y->state.w, w0, o->step.n * sizeof *w0);
   if (o->step.k) memcpy(y->state.b, b0, o->step.k * sizeof *b0);
   TG_DO(tg_holdings_open(&y->state.has, o->step.n, o->step.k, w0, b0,
-                         (size_t)o->step.optimizer->slots, false, NULL));
-  pin(y, true);
+                         (size_t)o->step.optimizer->slots, false, o->step.compute));
+  pin_mixed(y, true);
   *out = y;
   return TG_OK;
 done:
@@ -83,7 +80,7 @@ done:
 
 void tg_local_destroy(tg_local *y) {
   if (!y) return;
-  pin(y, false);
+  pin_mixed(y, false);
   free(y->state.w);
   free(y->state.b);
   tg_holdings_close(&y->state.has);

@@ -219,6 +219,13 @@ tg_update tg_server_update(tg_server *s, uint32_t m) {
   return u;
 }
 
+tg_status tg_server_serve(tg_server *s, uint32_t m) {
+  const tg_span whole = {0, s->options.n};
+  const tg_update u = tg_server_update(s, m);
+  TG_TRY(tg_live_serve(&s->live, &u, whole));
+  return tg_server_show(s, m, whole);
+}
+
 tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
   uint32_t m = s->worker;
   bool on_device = s->options.device_workers;

@@ -109,10 +109,7 @@ tg_status tg_server_release(tg_server *s, tg_msg *out) {
   tg_server_request(s, m, left ? TG_MSG_WEIGHTS : 0);
   *out = tg_server_message(s, m, s->state.pending[m]);
   if (!left) return TG_OK;
-  const tg_span whole = {0, s->options.n};
-  const tg_update u = tg_server_update(s, m);
-  TG_TRY(tg_live_serve(&s->live, &u, whole));
-  return tg_server_show(s, m, whole);
+  return tg_server_serve(s, m);
 }
 
 /* ---- several gradients, one update ---- */
@@ -138,5 +135,5 @@ void tg_server_fold(tg_server *s, const float *stats) {
     for (size_t i = 0; i < s->options.ks; i++) sum[i] *= part;
     stats = sum;
   }
-  tg_fold_apply(s->folds, s->options.fold_count, stats, s->state.b);
+  tg_fold_apply(s->options.folds, s->options.fold_count, stats, s->state.b);
 }

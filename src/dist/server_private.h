@@ -4,15 +4,13 @@
 
 #include <stdbool.h>
 
+#include "dist/kept.h"
 #include "dist/live.h"
 #include "tardigrad/server.h"
 
 struct tg_server {
   tg_server_options options; /* pointers into the caller's memory replaced by the copies below */
-  tg_fold *folds;
-  tg_schedule_step *steps;
-  tg_part *parts;
-  tg_optimizer optimizer;
+  tg_kept kept;
   float *whole;     /* [n] a gradient on its way to an optimiser of whole tensors, or NULL */
   uint64_t total;   /* updates of the whole run */
   uint32_t gathers; /* gradients that make one */
@@ -51,8 +49,10 @@ TG_CHECKED tg_status tg_server_show(tg_server *s, uint32_t m, tg_span span);
 void tg_server_request(tg_server *s, uint32_t m, uint64_t kind);
 /* tg_server_state_index - which of the rule's states is worker m's. */
 size_t tg_server_state_index(const tg_server *s, uint32_t m);
-/* tg_server_update - an update by worker m, and of what it is sent. */
+/* tg_server_update - an update by worker m, and of what it is sent. tg_server_serve - w_bak(m)
+ * becomes what the weights of this moment are sent as. */
 tg_update tg_server_update(tg_server *s, uint32_t m);
+TG_CHECKED tg_status tg_server_serve(tg_server *s, uint32_t m);
 /* tg_server_go_on - worker m has nothing outstanding: its next request is a gradient; or it is
  * held; or no gradient is left for it. joined: its last one was gathered for an update to come. */
 void tg_server_go_on(tg_server *s, uint32_t m, bool joined);

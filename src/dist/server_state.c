@@ -36,22 +36,12 @@ static tg_status check_options(const tg_server_options *o) {
 /* Copies the lists that the options point at, so that the caller may drop them. */
 static tg_status copy_options(tg_server *s, const tg_server_options *o) {
   s->options = *o;
-  s->folds = calloc(o->fold_count + 1, sizeof *s->folds);
-  s->steps = calloc(o->schedule.count + 1, sizeof *s->steps);
-  s->parts = calloc(o->layout.count + 1, sizeof *s->parts);
+  TG_TRY(tg_kept_open(&s->kept, &s->options.folds, o->fold_count, &s->options.schedule,
+                      &s->options.layout, &s->options.optimizer));
   s->told_to_stop = calloc(o->workers, sizeof *s->told_to_stop);
-  if (!s->folds || !s->steps || !s->parts || !s->told_to_stop)
-    TG_FAIL(TG_ERUNTIME, "server: no memory");
-  if (o->layout.count) memcpy(s->parts, o->layout.part, o->layout.count * sizeof *s->parts);
-  s->options.layout.part = s->parts;
-  s->optimizer = *o->optimizer;
-  s->options.optimizer = &s->optimizer;
-  if (o->fold_count) memcpy(s->folds, o->folds, o->fold_count * sizeof *s->folds);
-  if (o->schedule.count) memcpy(s->steps, o->schedule.steps, o->schedule.count * sizeof *s->steps);
+  if (!s->told_to_stop) TG_FAIL(TG_ERUNTIME, "server: no memory");
   s->options.hyper.workers = (float)o->workers;
   s->hyper = s->options.hyper; /* of what is served before anything is applied */
-  s->options.folds = s->folds;
-  s->options.schedule.steps = s->steps;
   s->gathers = o->rule->gathers ? o->rule->gathers(&o->hyper, o->workers) : 1;
   s->total = tg_progress_updates(o->epochs, o->train_count, (uint64_t)s->gathers * o->batch);
   s->limit = s->total * s->gathers + (o->rule->gathers ? o->workers - s->gathers : 0);
@@ -133,15 +123,6 @@ size_t tg_server_state_index(const tg_server *s, uint32_t m) {
   return s->state.rule_state_count > 1 ? m : 0;
 }
 
-/* w_bak(m) as it is sent, in the state that others see. */
-static void serve(tg_server *s, uint32_t m) {
-  const tg_server_state *t = &s->state;
-  tg_update u = {.rule = s->options.rule, .hyper = s->hyper, .w = t->w, .bak_out = t->bak[m]};
-  tg_update_sums none = {0};
-  if (t->rule_state_count) u.rule_state = t->rule_state[tg_server_state_index(s, m)];
-  tg_update_apply(&u, (tg_span){0, s->options.n}, NULL, &none);
-}
-
 /* What every worker is asked first: gradients, as far as the run has any. */
 static void first_requests(tg_server *s) {
   const size_t bytes = s->options.n * sizeof(float);
@@ -200,9 +181,7 @@ void tg_server_destroy(tg_server *s) {
   free(t->clock);
   free(t->sum);
   free(t->sum_stats);
-  free(s->folds);
-  free(s->steps);
-  free(s->parts);
+  tg_kept_close(&s->kept);
   free(s->whole);
   free(s->told_to_stop);
   free(s);
@@ -260,6 +239,7 @@ tg_status tg_server_restored(tg_server *s, const tg_server_state *counters) {
   t->issued = counters->issued;
   t->late = counters->late;
   t->gathered = counters->gathered;
+  TG_TRY(tg_live_store(&s->live));
   for (uint32_t m = 0; m < s->options.workers; m++) {
     if (t->pending[m]) continue;
     /* Who may go on where others wait is for the releases, when all are known. */
@@ -267,7 +247,7 @@ tg_status tg_server_restored(tg_server *s, const tg_server_state *counters) {
       tg_server_request(s, m, TG_SERVER_HELD);
     else
       tg_server_go_on(s, m, false);
-    if (t->pending[m] == TG_MSG_WEIGHTS) serve(s, m);
+    if (t->pending[m] == TG_MSG_WEIGHTS) TG_TRY(tg_server_serve(s, m));
   }
-  return tg_live_store(&s->live);
+  return TG_OK;
 }

@@ -11,27 +11,6 @@
 
 #include "dist/comm_mpi.h"
 
-enum { CHUNK = 64 << 20 /* floats at once: their bytes fit an int */ };
-
-static tg_status carry(tg_comm *c, float *x, int rank, bool sends) {
-  const tg_wait wait = {c->o.timeout_s,
-                        rank == 0 ? "residuals of the server"
-                        : sends   ? "residuals to reach"
-                                  : "residuals of",
-                        rank, false};
-  for (size_t at = 0; at < c->o.n; at += CHUNK) {
-    int count = (int)(c->o.n - at < CHUNK ? c->o.n - at : CHUNK);
-    size_t done = 0;
-    MPI_Request request;
-    if (sends)
-      TG_MPI(MPI_Isend(x + at, count, MPI_FLOAT, rank, TG_TAG_STATE, c->comm, &request));
-    else
-      TG_MPI(MPI_Irecv(x + at, count, MPI_FLOAT, rank, TG_TAG_STATE, c->comm, &request));
-    TG_TRY(tg_mpi_finish(&wait, &request, 1, &done));
-  }
-  return TG_OK;
-}
-
 static int vectors_of(const tg_comm *c) {
   return c->o.worker.coder ? c->o.worker.coder->vectors : 0;
 }
@@ -39,12 +18,14 @@ static int vectors_of(const tg_comm *c) {
 /* All vectors of a worker, between it and rank 0. */
 static tg_status carry_all(tg_comm *c, uint32_t m, bool sends, bool before) {
   const tg_coder *coder = c->o.worker.coder;
-  int rank = c->rank == 0 ? (int)m + 1 : 0;
+  tg_parcel parcel = {.peer = c->rank == 0 ? m : TG_PEER_SERVER, .n = c->o.n};
   for (int i = 0; i < coder->vectors; i++) {
     float *x = before && coder->before ? coder->before[i] : tg_coder_state(coder, m, i);
-    TG_TRY(carry(c, x, rank, sends));
+    parcel.out = sends ? x : NULL;
+    parcel.in = sends ? NULL : x;
+    TG_TRY(tg_mpi_post(c, &parcel, 1));
   }
-  return TG_OK;
+  return tg_mpi_complete(c);
 }
 
 /* What samples say in the header. */

@@ -33,17 +33,9 @@ static double *row(tg_sync *y, uint32_t worker) {
 
 /* ---- one update ---- */
 
-static void add(float *restrict sum, const float *restrict x, size_t n) {
-#pragma omp parallel for simd schedule(static) if (n > 1 << 16)
-  for (size_t i = 0; i < n; i++) sum[i] += x[i];
-}
-
 /* A single worker's gradient must stay as it is: the product with 1 would, but costs a pass. */
 static void average(float *x, size_t n, uint32_t workers) {
-  if (workers == 1) return;
-  const float part = 1.0f / (float)workers;
-#pragma omp parallel for simd schedule(static) if (n > 1 << 16)
-  for (size_t i = 0; i < n; i++) x[i] *= part;
+  if (workers > 1) tg_scale(n, x, 1.0f / (float)workers);
 }
 
 /* Gradient of one worker at the common weights, added to what is summed. */
@@ -63,16 +55,14 @@ static tg_status compute_one(tg_sync *y, uint32_t worker) {
   mine[ROW_BAD] = (out.flags & TG_FLAG_NONFINITE) != 0;
   if (out.bytes) tg_coded_keep(&y->coded, worker);
   if (o->count == 1) return TG_OK; /* it is summed where it lies */
+  const tg_span all = {0, o->n};
   if (worker == o->first) {
     if (o->ks) memcpy(y->s, c->s, o->ks * sizeof *y->s);
     if (y->coded.coder) return TG_OK;
-    return tg_live_copy(&y->live, y->x, c->g, (tg_span){0, o->n});
+    return tg_live_put(&y->live, y->x, all, c->g);
   }
-  add(y->s, c->s, o->ks);
-  if (y->coded.coder) return TG_OK;
-  if (c->device) return c->device->backend->add_f32(c->device, o->n, y->x, c->g);
-  add(y->x, c->g, o->n);
-  return TG_OK;
+  for (size_t i = 0; i < o->ks; i++) y->s[i] += c->s[i];
+  return y->coded.coder ? TG_OK : tg_live_add_to(&y->live, y->x, all, c->g);
 }
 
 static tg_status compute(tg_sync *y) {
@@ -114,7 +104,7 @@ static tg_status apply(tg_sync *y, tg_server_event *event) {
                           y->live.device ? NULL : &sums));
     if (y->in.o.optimizer->whole) TG_TRY(tg_update_whole(&u, &y->in.o.layout, y->in.o.n, y->x));
   }
-  tg_fold_apply(y->in.folds, y->in.o.fold_count, y->s, y->state.b);
+  tg_fold_apply(y->in.o.folds, y->in.o.fold_count, y->s, y->state.b);
   y->in.update++;
   y->in.samples += tg_in_step_samples(&y->in);
   return TG_OK;

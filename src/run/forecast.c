@@ -119,10 +119,6 @@ static uint64_t server_vectors(const tg_rule *rule, const tg_config *c, uint32_t
          tg_rule_states(rule, strcmp(c->sync_mean_square, "global") == 0, workers);
 }
 
-static bool owns_weights(const tg_rule *rule) {
-  return rule->scheme == TG_SCHEME_OWN || rule->scheme == TG_SCHEME_GOSSIP;
-}
-
 /* Vectors of a rank where workers hold weights of their own: as tg_local_create and
  * tg_gossip_create make them, and the initial weights that they copy. */
 typedef struct own_vectors {
@@ -166,7 +162,7 @@ static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *
    * any gradient. */
   if (server && !sim) f->server = bare + served + (shared > vector ? shared : vector);
   f->worker = f->base + computing;
-  if (owns_weights(rule)) {
+  if (tg_rule_owns_weights(rule)) {
     own_vectors own = count_own(rule, optimizer, c, f->workers);
     if (!sim) f->server = bare + vector * own.server;
     f->worker += vector * (sim ? own.simulated : own.worker);
@@ -197,7 +193,7 @@ static tg_status encoding(const tg_config *c, const tg_outline *o, const tg_rule
   tg_codec_options options = tg_setup_codec_options(c, g->n, 1);
   options.warmup_epochs = 0;
   uint64_t message = tg_codec_bytes(codec, &options);
-  if (owns_weights(rule)) {
+  if (tg_rule_owns_weights(rule)) {
     f->compression = 1;
     f->push_bytes = f->pull_bytes = (uint64_t)((double)vector * exchanges(c, rule, f->workers));
     return TG_OK;

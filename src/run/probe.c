@@ -19,7 +19,6 @@ enum { ROUNDS_BEFORE = 4, POWER_ITERATIONS = 12, DEFAULT_WORKERS = 8, SMALL_WITH
 typedef struct summary {
   uint64_t update;
   double epoch, lr, delay, sharpness;
-  uint32_t measured;
   tg_fidelity mean;
 } summary;
 
@@ -124,29 +123,16 @@ static tg_status load(probing *p, uint64_t update, summary *s) {
 
 /* ---- one checkpoint ---- */
 
-static void add(tg_fidelity *sum, const tg_fidelity *x) {
-  sum->distance += x->distance;
-  sum->gradient += x->gradient;
-  sum->change += x->change;
+static void add(tg_fidelity *mean, const tg_fidelity *x, double share) {
+  mean->distance += share * x->distance;
+  mean->gradient += share * x->gradient;
+  mean->change += share * x->change;
   for (int i = 0; i < TG_CURVES; i++) {
-    sum->of[i].scale += x->of[i].scale;
-    sum->of[i].residual += x->of[i].residual;
-    sum->of[i].ratio += x->of[i].ratio;
-    sum->of[i].best_scale += x->of[i].best_scale;
-    sum->of[i].best_residual += x->of[i].best_residual;
-  }
-}
-
-static void divide(tg_fidelity *x, double by) {
-  x->distance /= by;
-  x->gradient /= by;
-  x->change /= by;
-  for (int i = 0; i < TG_CURVES; i++) {
-    x->of[i].scale /= by;
-    x->of[i].residual /= by;
-    x->of[i].ratio /= by;
-    x->of[i].best_scale /= by;
-    x->of[i].best_residual /= by;
+    mean->of[i].scale += share * x->of[i].scale;
+    mean->of[i].residual += share * x->of[i].residual;
+    mean->of[i].ratio += share * x->of[i].ratio;
+    mean->of[i].best_scale += share * x->of[i].best_scale;
+    mean->of[i].best_residual += share * x->of[i].best_residual;
   }
 }
 
@@ -170,9 +156,9 @@ static tg_status push(probing *p, tg_server *server, uint32_t m, uint64_t first_
   if (measures) {
     tg_fidelity f;
     TG_TRY(tg_fidelity_measure(&p->fidelity, m, step, w_bak, now.w, p->g, mean_square, &f));
-    add(&s->mean, &f);
-    s->delay += (double)(now.update - now.version[m]);
-    s->measured++;
+    double share = 1.0 / (double)p->config->probe_pushes;
+    add(&s->mean, &f, share);
+    s->delay += share * (double)(now.update - now.version[m]);
   }
   return tg_server_step(server, &in, p->g, NULL, &reply, &event);
 }
@@ -200,8 +186,6 @@ static tg_status probe_one(probing *p, uint64_t update, summary *s) {
     TG_DO(push(p, server, i % workers, first_step, i >= ROUNDS_BEFORE * workers, s));
   TG_DO(tg_fidelity_sharpness(&p->fidelity, 0, first_step, tg_server_state_of(server).w,
                               POWER_ITERATIONS, &s->sharpness));
-  divide(&s->mean, s->measured);
-  s->delay /= s->measured;
 done:
   tg_server_destroy(server);
   return status;

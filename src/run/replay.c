@@ -252,7 +252,7 @@ static tg_status read_run(tg_replaying *r, const char *run, tg_config **config) 
   TG_TRY(tg_config_load(r->folder.config, NULL, 0, config));
   const tg_rule *rule;
   TG_TRY(tg_rule_find((*config)->sync_rule, &rule));
-  if (rule->scheme != TG_SCHEME_ASYNC && rule->scheme != TG_SCHEME_GOSSIP)
+  if (!tg_rule_is_recorded(rule))
     TG_FAIL(TG_ECONFIG,
             "%s: sync.rule=%s is synchronous: nothing was left to chance, so nothing was recorded",
             run, rule->name);

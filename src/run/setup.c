@@ -11,14 +11,6 @@ static bool is(const char *a, const char *b) {
   return strcmp(a, b) == 0;
 }
 
-static bool owns_weights(const tg_setup *s) {
-  return s->rule->scheme == TG_SCHEME_OWN || s->rule->scheme == TG_SCHEME_GOSSIP;
-}
-
-bool tg_setup_records(const tg_setup *s) {
-  return s->rule->scheme == TG_SCHEME_ASYNC || s->rule->scheme == TG_SCHEME_GOSSIP;
-}
-
 /* ---- who takes part ---- */
 
 static tg_status count_workers(tg_setup *s, int ranks) {
@@ -100,7 +92,7 @@ static double local_after(const tg_config *c) {
 static tg_status check_own(const tg_setup *s) {
   const tg_config *c = s->config;
   const char *rule = s->rule->name;
-  if (!owns_weights(s)) return TG_OK;
+  if (!tg_rule_owns_weights(s->rule)) return TG_OK;
   if (s->optimizer.whole)
     TG_FAIL(TG_ECONFIG,
             "sync.rule=%s does not go with optimizer.name=%s, which looks at whole tensors", rule,
@@ -121,7 +113,7 @@ static tg_status check_own(const tg_setup *s) {
 
 static tg_status read_order(tg_setup *s) {
   const tg_config *c = s->config;
-  bool sim = is(c->transport_name, "sim") && tg_setup_records(s);
+  bool sim = is(c->transport_name, "sim") && tg_rule_is_recorded(s->rule);
   if (!is(c->transport_name, "sim") || !is(c->sim_order, "trace")) return TG_OK;
   if (!sim)
     TG_FAIL(TG_ECONFIG, "sim.order=trace: sync.rule=%s leaves no order to chance", s->rule->name);
@@ -141,8 +133,7 @@ tg_status tg_setup_codec(const tg_config *c, const tg_rule *rule, const tg_codec
   if (rule->votes && !(*out)->vote)
     TG_FAIL(TG_ECONFIG, "sync.codec=%s: sync.rule=%s counts signs: sync.codec=signsgd, or auto",
             name, rule->name);
-  bool weights =
-      rule->local_steps || rule->scheme == TG_SCHEME_OWN || rule->scheme == TG_SCHEME_GOSSIP;
+  bool weights = rule->local_steps || tg_rule_owns_weights(rule);
   if ((*out)->encode && weights)
     TG_FAIL(TG_ECONFIG,
             "sync.codec=%s: workers of sync.rule=%s send weights: codecs are for gradients", name,
@@ -378,7 +369,7 @@ tg_gossip_options tg_setup_gossip(const tg_setup *s, tg_trace *trace) {
 bool tg_setup_shares_device(const tg_setup *s) {
   const tg_config *c = s->config;
   /* Codecs read gradients in host memory. */
-  return s->processes == 1 && !s->codec->encode && !owns_weights(s) &&
+  return s->processes == 1 && !s->codec->encode && !tg_rule_owns_weights(s->rule) &&
          (is(c->server_device, "auto") || is(c->server_device, c->device_name));
 }
 

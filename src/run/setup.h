@@ -49,8 +49,6 @@ tg_server_options tg_setup_server(const tg_setup *s);
 tg_sync_options tg_setup_sync(const tg_setup *s);
 tg_local_options tg_setup_local(const tg_setup *s);
 tg_gossip_options tg_setup_gossip(const tg_setup *s, tg_trace *trace);
-/* tg_setup_records - whether the order of messages is left to chance, and recorded. */
-bool tg_setup_records(const tg_setup *s);
 tg_worker_options tg_setup_worker(const tg_setup *s);
 /* tg_setup_shares_device - whether updates are made where this one process computes. */
 bool tg_setup_shares_device(const tg_setup *s);

@@ -112,7 +112,7 @@ static tg_status open_records(tg_job *job) {
   const tg_config *c = job->config;
   const tg_setup *s = &job->setup;
   const tg_ckpt_content *from = &job->from;
-  bool async = tg_setup_records(s);
+  bool async = tg_rule_is_recorded(s->rule);
   if (async && job->resumed)
     TG_TRY(tg_trace_open(job->folder.trace, s->workers, (uint64_t)c->run_seed, from->trace_records,
                          &job->trace));
@@ -126,8 +126,7 @@ static tg_status open_records(tg_job *job) {
                                  .workers = s->workers,
                                  .every = (uint64_t)c->metrics_every,
                                  .epochs = c->train_epochs,
-                                 .own_weights = s->rule->scheme == TG_SCHEME_OWN ||
-                                                s->rule->scheme == TG_SCHEME_GOSSIP};
+                                 .own_weights = tg_rule_owns_weights(s->rule)};
   return tg_recorder_create(&options, &job->recorder);
 }
 
