@@ -13,7 +13,7 @@ if command -v clang-format >/dev/null; then
 else echo "lint: clang-format is not here: layout not checked" >&2; fi
 
 # 2. Floors: a source file includes headers of its own floor or of lower ones.
-declare -A floor=([core]=1 [ops]=2 [backend]=2 [graph]=3 [models]=4 [data]=4 [optim]=4 [rules]=4 [codecs]=4 [dist]=5 [run]=6 [cli]=7)
+declare -A floor=([core]=1 [ops]=2 [backend]=2 [graph]=3 [paths]=3 [models]=4 [data]=4 [optim]=4 [rules]=4 [codecs]=4 [dist]=5 [run]=6 [cli]=7)
 declare -A home=()
 while read -r header folder; do [ -z "$header" ] || home[$header]=$folder; done < tests/floors.txt
 for h in include/tardigrad/*.h; do

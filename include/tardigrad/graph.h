@@ -100,6 +100,7 @@ struct tg_node {
   int param_count;
   tg_stat_use stat[TG_MAX_STATS];
   int stat_count;
+  const char *path_block; /* whose layer it is, see tg_graph_path_block; or NULL */
 };
 
 struct tg_graph {
@@ -115,6 +116,7 @@ struct tg_graph {
   size_t n;  /* parameters: length of w and g */
   size_t k;  /* running statistics: length of b */
   size_t ks; /* batch statistics: length of s */
+  const char *path_block; /* of nodes to come, or NULL */
 };
 
 TG_CHECKED tg_status tg_graph_create(tg_graph **out);
@@ -124,6 +126,11 @@ TG_CHECKED tg_status tg_graph_status(const tg_graph *g);
 
 /* tg_graph_value - the value of that name, or NULL: inputs and outputs by their names. */
 tg_value *tg_graph_value(const tg_graph *g, const char *name);
+
+/* tg_graph_path_block - weights of dense and convolution nodes that are added from now on are, in
+ * this order, the layers of the path block of that name (paths.h); NULL: of none. Between them lies
+ * nothing but what is positively scale-invariant: ReLU, pooling, batch norm. */
+void tg_graph_path_block(tg_graph *g, const char *name);
 
 /* ---- for ops ---- */
 

@@ -14,6 +14,9 @@ typedef struct tg_optimizer_keys {
   uint64_t alpha_updates, beta3_updates; /* ademamix: over which alpha and beta3 grow */
   uint64_t k;                            /* lookahead: updates of inner per step of slow weights */
   uint64_t shampoo_every, shampoo_limit;
+  double path_clamp;    /* gsgd: ratios of skeletons stay in [path_clamp, 1/path_clamp]; 0: free */
+  bool path_norm;       /* gsgd: gradients times norms of weights, as published for batch norm */
+  bool path_compensate; /* gsgd: rules compensate path gradients, not gradients of weights */
 } tg_optimizer_keys;
 
 /* Numbers of one update, made once on the host, in double and by IEEE operations alone, so that

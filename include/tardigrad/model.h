@@ -21,6 +21,7 @@ typedef struct tg_model_options {
   int64_t batch;                        /* samples per pass: fixed in the graph */
   const int64_t *hidden;                /* mlp: widths */
   uint32_t hidden_count;
+  bool no_bias; /* mlp: dense layers have none */
   tg_stem stem;
 } tg_model_options;
 

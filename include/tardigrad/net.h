@@ -5,6 +5,7 @@
 #include "tardigrad/config.h"
 #include "tardigrad/data.h"
 #include "tardigrad/model.h"
+#include "tardigrad/paths.h"
 #include "tardigrad/plan.h"
 #include "tardigrad/server.h"
 #include "tardigrad/worker.h"
@@ -16,6 +17,7 @@ typedef struct tg_outline {
   tg_fold *folds;  /* [fold_count] how batch statistics become running ones */
   size_t fold_count;
   tg_layout layout;                 /* of the parameters */
+  tg_paths *paths;                  /* of the graph; layout.paths points at them */
   uint32_t train_count, test_count; /* samples to train and to evaluate on, limits applied */
   tg_model_options model;
   char model_name[64];

@@ -17,7 +17,11 @@ typedef struct tg_part {
 typedef struct tg_layout {
   const tg_part *part; /* [count], ascending, together [0,n) */
   size_t count;
+  const struct tg_paths *paths; /* its path blocks (paths.h); NULL: not known */
 } tg_layout;
+
+struct tg_update;
+struct tg_update_sums;
 
 typedef struct tg_optimizer {
   const char *name, *help;
@@ -34,10 +38,16 @@ typedef struct tg_optimizer {
    * NULL: `whole` does it. */
   void (*apply)(const tg_hyper *h, size_t n, float *w, const float *g, float *const *slot);
   /* whole - of optimisers that look at whole tensors, once an update when all of the gradient is
-   * there. w, g [n] and slots given by element 0, host memory; g may be overwritten. What it leaves
-   * does not depend on the number of threads. */
-  tg_status (*whole)(const tg_hyper *h, const tg_layout *layout, float *w, float *g,
-                     float *const *slot);
+   * there: g [n], in host memory like all that *u points at; g may be overwritten. u->hyper is
+   * prepared. Adds to *sums what it compensates itself (path_step). What it leaves does not depend
+   * on the number of threads. */
+  tg_status (*whole)(const struct tg_update *u, const tg_layout *layout, float *g,
+                     struct tg_update_sums *sums);
+  /* path_step - of optimisers in path space, whose `whole` is tg_path_update: by how much, times
+   * lr, path values p [n] with gradient d [n] go down; weight decay is added here. n <= TG_BLOCK.
+   */
+  void (*path_step)(const tg_hyper *h, size_t n, const float *p, const float *d, float *const *slot,
+                    float *step);
   const struct tg_optimizer *inner; /* of a wrapper: its slots come first */
 } tg_optimizer;
 

@@ -36,9 +36,10 @@ void tg_update_apply(const tg_update *u, tg_span span, float *g, tg_update_sums 
 
 /* tg_update_whole - of optimisers that look at whole tensors: tg_update_apply makes the rule's part
  * of the update only, and this the rest, once, when it has been called over all of [0,n). g [n] is
- * what it left: u->whole, or the gradient itself. */
+ * what it left: u->whole, or the gradient itself. Optimisers in path space compensate it here where
+ * hyper.keys.path_compensate says so, and add to *sums what the rule did. */
 TG_CHECKED tg_status tg_update_whole(const tg_update *u, const tg_layout *layout, size_t n,
-                                     float *g);
+                                     float *g, tg_update_sums *sums);
 
 /* tg_square_sum - of x [n], in double, in an order that depends on n alone: TG_SUM_PARTS parts,
  * each of TG_SUM_LANES interleaved sums. Devices add in the same order, so that a gradient's norm,

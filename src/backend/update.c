@@ -36,10 +36,11 @@ static void step_block(const tg_update *u, size_t at, size_t n, float *g, tg_upd
   float *slot[TG_MAX_SLOTS], before[TG_BLOCK];
   const float *w_bak = u->w_bak ? u->w_bak + at : w;
   const tg_rule *rule = u->rule;
-  if (rule->compensate)
+  bool in_paths = u->hyper.keys.path_compensate && u->optimizer->path_step;
+  if (rule->compensate && !in_paths)
     rule->compensate(&u->hyper, n, w, w_bak, state, g, &sums->correction_square,
                      &sums->gradient_square);
-  else
+  else if (!u->optimizer->path_step)
     sums->gradient_square += block_square_sum(n, g);
   if (u->w_bak) sums->gap_square += square_distance(n, w, w_bak);
   if (rule->step) {
@@ -100,10 +101,11 @@ void tg_update_apply(const tg_update *given, tg_span span, float *g, tg_update_s
   }
 }
 
-tg_status tg_update_whole(const tg_update *given, const tg_layout *layout, size_t n, float *g) {
-  tg_hyper h = given->hyper;
-  tg_optimizer_prepare(given->optimizer, &h);
-  TG_TRY(given->optimizer->whole(&h, layout, given->w, g, given->slot));
+tg_status tg_update_whole(const tg_update *given, const tg_layout *layout, size_t n, float *g,
+                          tg_update_sums *sums) {
+  tg_update prepared = *given;
+  tg_optimizer_prepare(given->optimizer, &prepared.hyper);
+  TG_TRY(given->optimizer->whole(&prepared, layout, g, sums));
   if (given->bak_out) memcpy(given->bak_out, given->w, n * sizeof *g);
   return TG_OK;
 }

@@ -202,7 +202,7 @@ bool tg_server_waits(const tg_server *s) {
 static tg_status collect(tg_server *s, const tg_update *u, tg_span span) {
   s->collected += span.hi - span.lo;
   if (!s->whole || s->collected < s->options.n) return TG_OK;
-  return tg_update_whole(u, &s->options.layout, s->options.n, s->whole);
+  return tg_update_whole(u, &s->options.layout, s->options.n, s->whole, &s->sums);
 }
 
 tg_update tg_server_update(tg_server *s, uint32_t m) {

@@ -21,5 +21,5 @@ tg_status tg_build_cnn(const tg_model *self, const tg_model_options *options, tg
     if (x->shape.dim[2] > 1 && x->shape.dim[3] > 1) x = tg_max_pool(g, x, 2, 2, 0);
   }
   x = tg_relu(g, tg_dense(g, "fc1", tg_flatten(g, x), DENSE_WIDTH, true));
-  return tg_model_classify(g, options, "fc2", x);
+  return tg_model_classify(g, options, "fc2", x, true);
 }

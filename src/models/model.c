@@ -1,5 +1,6 @@
 /* model.c - models by name, and the parts that families share. */
 #include <stdio.h>
+#include <string.h>
 
 #include "models/models.h"
 #include "tardigrad/registry.h"
@@ -58,8 +59,8 @@ tg_value *tg_model_input(tg_graph *g, const tg_model_options *options) {
 }
 
 tg_status tg_model_classify(tg_graph *g, const tg_model_options *options, const char *name,
-                            tg_value *x) {
-  tg_value *logits = tg_output(g, "logits", tg_dense(g, name, x, options->classes, true));
+                            tg_value *x, bool bias) {
+  tg_value *logits = tg_output(g, "logits", tg_dense(g, name, x, options->classes, bias));
   tg_softmax_cross_entropy(g, "loss", logits, tg_labels(g, "y", options->batch), 1);
   return tg_graph_status(g);
 }
@@ -73,14 +74,24 @@ tg_value *tg_conv_bn(tg_graph *g, const char *prefix, int number, tg_value *x, i
   return tg_batch_norm(g, name, x);
 }
 
+void tg_path_branch(tg_graph *g, const char *prefix) {
+  char name[64];
+  size_t length = strlen(prefix);
+  snprintf(name, sizeof name, "%.*s", (int)(length ? length - 1 : 0), prefix);
+  tg_graph_path_block(g, name);
+}
+
 tg_value *tg_resnet_stages(tg_graph *g, tg_value *x, int64_t planes, int stages, const int *blocks,
                            tg_block block) {
+  char prefix[32];
   for (int stage = 0; stage < stages; stage++) {
+    snprintf(prefix, sizeof prefix, "layer%d", stage + 1);
+    tg_graph_path_block(g, prefix);
     for (int i = 0; i < blocks[stage]; i++) {
-      char prefix[32];
       snprintf(prefix, sizeof prefix, "layer%d.%d.", stage + 1, i);
       x = block(g, prefix, x, planes << stage, stage > 0 && i == 0 ? 2 : 1);
     }
   }
+  tg_graph_path_block(g, NULL);
   return tg_flatten(g, tg_global_avg_pool(g, x));
 }

@@ -16,19 +16,24 @@ tg_value *tg_model_input(tg_graph *g, const tg_model_options *options);
 
 /* tg_model_classify - output "logits" = dense(x) under this name, labels "y", loss "loss". */
 tg_status tg_model_classify(tg_graph *g, const tg_model_options *options, const char *name,
-                            tg_value *x);
+                            tg_value *x, bool bias);
 
 /* tg_conv_bn - <prefix>conv<number> without bias, padded to keep the size at stride 1, then
  * <prefix>bn<number>. */
 tg_value *tg_conv_bn(tg_graph *g, const char *prefix, int number, tg_value *x, int64_t out,
                      int64_t kernel, int64_t stride);
 
+/* tg_path_branch - what follows is the path block "layer1.0" of the prefix "layer1.0.": paths of a
+ * residual network begin and end inside the branch, beside the shortcut. */
+void tg_path_branch(tg_graph *g, const char *prefix);
+
 /* A residual block, or one without its shortcut: x -> `planes` (times its expansion) channels. */
 typedef tg_value *(*tg_block)(tg_graph *g, const char *prefix, tg_value *x, int64_t planes,
                               int64_t stride);
 
 /* tg_resnet_stages - blocks "layer<stage>.<i>."; each stage after the first halves the image and
- * doubles the planes. Then global average pooling, flattened. */
+ * doubles the planes. Then global average pooling, flattened. Where blocks do not say otherwise, a
+ * stage is one path block "layer<stage>". */
 tg_value *tg_resnet_stages(tg_graph *g, tg_value *x, int64_t planes, int stages, const int *blocks,
                            tg_block block);
 

@@ -20,16 +20,20 @@ static tg_value *shortcut(tg_graph *g, const char *prefix, tg_value *x, int64_t 
 
 static tg_value *basic_block(tg_graph *g, const char *prefix, tg_value *x, int64_t planes,
                              int64_t stride) {
+  tg_path_branch(g, prefix);
   tg_value *y = tg_relu(g, tg_conv_bn(g, prefix, 1, x, planes, 3, stride));
   y = tg_conv_bn(g, prefix, 2, y, planes, 3, 1);
+  tg_graph_path_block(g, NULL);
   return tg_relu(g, tg_add(g, y, shortcut(g, prefix, x, planes, stride)));
 }
 
 static tg_value *bottleneck(tg_graph *g, const char *prefix, tg_value *x, int64_t planes,
                             int64_t stride) {
+  tg_path_branch(g, prefix);
   tg_value *y = tg_relu(g, tg_conv_bn(g, prefix, 1, x, planes, 1, 1));
   y = tg_relu(g, tg_conv_bn(g, prefix, 2, y, planes, 3, stride));
   y = tg_conv_bn(g, prefix, 3, y, 4 * planes, 1, 1);
+  tg_graph_path_block(g, NULL);
   return tg_relu(g, tg_add(g, y, shortcut(g, prefix, x, 4 * planes, stride)));
 }
 
@@ -46,7 +50,7 @@ tg_status tg_resnet_build(const tg_model_options *options, tg_graph *g, int dept
   static const int shallow[] = {2, 2, 2, 2}, deep[] = {3, 4, 6, 3};
   tg_value *x = stem(g, options, tg_model_input(g, options));
   x = tg_resnet_stages(g, x, 64, 4, depth < 34 ? shallow : deep, block);
-  return tg_model_classify(g, options, "fc", x);
+  return tg_model_classify(g, options, "fc", x, true);
 }
 
 tg_status tg_build_resnet(const tg_model *self, const tg_model_options *options, tg_graph *g) {

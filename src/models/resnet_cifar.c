@@ -14,8 +14,10 @@ static tg_value *shortcut(tg_graph *g, tg_value *x, int64_t planes, int64_t stri
 
 static tg_value *block(tg_graph *g, const char *prefix, tg_value *x, int64_t planes,
                        int64_t stride) {
+  tg_path_branch(g, prefix);
   tg_value *y = tg_relu(g, tg_conv_bn(g, prefix, 1, x, planes, 3, stride));
   y = tg_conv_bn(g, prefix, 2, y, planes, 3, 1);
+  tg_graph_path_block(g, NULL);
   return tg_relu(g, tg_add(g, y, shortcut(g, x, planes, stride)));
 }
 
@@ -24,5 +26,5 @@ tg_status tg_build_resnet_cifar(const tg_model *self, const tg_model_options *op
   int n = (self->depth - 2) / 6;
   tg_value *x = tg_relu(g, tg_conv_bn(g, "", 1, tg_model_input(g, options), 16, 3, 1));
   x = tg_resnet_stages(g, x, 16, 3, (const int[]){n, n, n}, block);
-  return tg_model_classify(g, options, "linear", x);
+  return tg_model_classify(g, options, "linear", x, true);
 }

@@ -47,6 +47,11 @@ tg_value *tg_graph_value(const tg_graph *g, const char *name) {
   return NULL;
 }
 
+void tg_graph_path_block(tg_graph *g, const char *name) {
+  g->path_block = name ? tg_arena_printf(g->arena, "%s", name) : NULL;
+  if (name && !g->path_block) tg_graph_fail(g, TG_ERUNTIME, "no memory for a graph");
+}
+
 /* The list with room for one more pointer, or NULL without memory (the old list stays valid). */
 static void *grown(void *list, int count, int *room) {
   if (count < *room) return list;
@@ -69,7 +74,12 @@ static tg_node *new_node(tg_graph *g, const tg_op *op, const char *name, const v
                         : tg_arena_printf(g->arena, "%s_%d", op->name, g->node_count);
   if (!node || !out || !copy || !own_name) return NULL;
   if (attr_bytes) memcpy(copy, attr, attr_bytes);
-  *node = (tg_node){.op = op, .index = g->node_count, .name = own_name, .attr = copy, .out = out};
+  *node = (tg_node){.op = op,
+                    .index = g->node_count,
+                    .name = own_name,
+                    .attr = copy,
+                    .out = out,
+                    .path_block = g->path_block};
   *out = (tg_value){.index = node->index, .name = own_name, .producer = node};
   return node;
 }

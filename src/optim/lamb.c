@@ -36,12 +36,15 @@ static void step(float rate, size_t n, float *restrict w, const float *restrict 
   for (size_t i = 0; i < n; i++) w[i] -= rate * r[i];
 }
 
-static tg_status whole(const tg_hyper *h, const tg_layout *layout, float *w, float *g,
-                       float *const *slot) {
+static tg_status whole(const tg_update *u, const tg_layout *layout, float *g,
+                       tg_update_sums *sums) {
+  (void)sums;
+  const tg_hyper *h = &u->hyper;
+  float *w = u->w;
   for (size_t i = 0; i < layout->count; i++) {
     const tg_part *part = &layout->part[i];
     size_t at = part->offset;
-    direction(h, part, w + at, g + at, slot[0] + at, slot[1] + at);
+    direction(h, part, w + at, g + at, u->slot[0] + at, u->slot[1] + at);
     step(rate_of(h, part, w + at, g + at), part->count, w + at, g + at);
   }
   return TG_OK;

@@ -30,11 +30,12 @@ static void step(const tg_hyper *h, const tg_part *part, float *restrict w, cons
   }
 }
 
-static tg_status whole(const tg_hyper *h, const tg_layout *layout, float *w, float *g,
-                       float *const *slot) {
+static tg_status whole(const tg_update *u, const tg_layout *layout, float *g,
+                       tg_update_sums *sums) {
+  (void)sums;
   for (size_t i = 0; i < layout->count; i++) {
     size_t at = layout->part[i].offset;
-    step(h, &layout->part[i], w + at, g + at, slot[0] + at);
+    step(&u->hyper, &layout->part[i], u->w + at, g + at, u->slot[0] + at);
   }
   return TG_OK;
 }

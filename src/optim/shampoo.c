@@ -22,6 +22,7 @@
 
 #include "backend/cpu_symmetric.h"
 #include "optim/optimizers.h"
+#include "tardigrad/update.h"
 
 /* Sides that are preconditioned, 0 for none. */
 typedef struct sides {
@@ -106,17 +107,19 @@ done:
 }
 
 /* The message of a failure is its thread's own: that of the first tensor is said again. */
-static tg_status whole(const tg_hyper *h, const tg_layout *layout, float *w, float *g,
-                       float *const *slot) {
+static tg_status whole(const tg_update *u, const tg_layout *layout, float *g,
+                       tg_update_sums *sums) {
+  (void)sums;
+  const tg_hyper *h = &u->hyper;
   tg_status failed = TG_OK;
   size_t first = SIZE_MAX;
   char message[256] = "";
 #pragma omp parallel for schedule(dynamic, 1)
   for (size_t i = 0; i < layout->count; i++) {
     const tg_part *part = &layout->part[i];
-    float *state = slot[0];
+    float *state = u->slot[0];
     for (size_t j = 0; j < i; j++) state += state_of(&layout->part[j], &h->keys);
-    tg_status status = step(h, part, w + part->offset, g + part->offset, state);
+    tg_status status = step(h, part, u->w + part->offset, g + part->offset, state);
     if (status == TG_OK) continue;
 #pragma omp critical
     if (i < first) {

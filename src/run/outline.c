@@ -32,6 +32,7 @@ tg_model_options tg_net_model_options(const tg_config *c, const tg_dataset_sourc
                             .batch = batch,
                             .hidden = c->model_hidden.item,
                             .hidden_count = c->model_hidden.count,
+                            .no_bias = !c->model_bias,
                             .stem = stem_of(c->model_stem)};
 }
 
@@ -65,7 +66,7 @@ static tg_status collect_parts(const tg_graph *g, tg_layout *out) {
                         .cols = rows ? p->count / rows : 0,
                         .weight = p->init == TG_INIT_WEIGHT};
   }
-  *out = (tg_layout){part, (size_t)g->param_count};
+  *out = (tg_layout){.part = part, .count = (size_t)g->param_count};
   return TG_OK;
 }
 
@@ -91,6 +92,7 @@ tg_status tg_net_count_samples(const tg_config *c, const tg_dataset_source *sour
 
 void tg_outline_destroy(tg_outline *o) {
   if (!o) return;
+  tg_paths_destroy(o->paths);
   tg_graph_destroy(o->graph);
   free(o->folds);
   free((void *)o->layout.part);
@@ -108,6 +110,8 @@ tg_status tg_outline_create(const tg_config *c, uint32_t batch, tg_outline **out
   TG_DO(tg_model_build(c->model_name, &o->model, &o->graph));
   TG_DO(collect_folds(o->graph, &o->folds, &o->fold_count));
   TG_DO(collect_parts(o->graph, &o->layout));
+  TG_DO(tg_paths_create(o->graph, &o->paths));
+  o->layout.paths = o->paths;
   TG_DO(tg_net_count_samples(c, source, TG_TRAIN, &o->train_count));
   TG_DO(tg_net_count_samples(c, source, tg_net_eval_split(c), &o->test_count));
   *out = o;
@@ -117,8 +121,23 @@ done:
   return status;
 }
 
+/* What the configuration wants of skeletons. */
+static tg_status skeleton_of(const tg_config *c, tg_skeleton_kind *out) {
+  static const char *const names[] = {"none", "ones", "signs", "canonical"};
+  const tg_optimizer *optimizer;
+  TG_TRY(tg_optimizer_find(c->optimizer_name, &optimizer));
+  *out = optimizer->path_step ? TG_SKELETON_ONES : TG_SKELETON_NONE;
+  for (int i = 0; i < 4; i++)
+    if (strcmp(c->optimizer_gsgd_skeleton, names[i]) == 0) *out = (tg_skeleton_kind)i;
+  return TG_OK;
+}
+
 tg_status tg_outline_initial(const tg_outline *o, const tg_config *c, float *w, float *b) {
   tg_init_scheme scheme = strcmp(c->model_init, "pytorch") == 0 ? TG_PYTORCH : TG_HE;
+  tg_skeleton_kind skeleton;
   tg_model_init(o->graph, scheme, (uint64_t)c->run_seed, w, b);
-  return TG_OK;
+  TG_TRY(skeleton_of(c, &skeleton));
+  if (skeleton == TG_SKELETON_NONE) return TG_OK;
+  TG_TRY(tg_paths_check(o->paths, c->model_name));
+  return tg_paths_init(o->paths, skeleton, w);
 }

@@ -111,6 +111,17 @@ static tg_status check_own(const tg_setup *s) {
   return TG_OK;
 }
 
+static tg_status check_paths(const tg_setup *s) {
+  const tg_config *c = s->config;
+  if (s->optimizer.path_step) return tg_paths_check(s->outline->paths, c->model_name);
+  if (is(c->sync_compensation, "paths"))
+    TG_FAIL(TG_ECONFIG,
+            "sync.compensation=paths: optimizer.name=%s works on weights: gsgd and its kin work on "
+            "paths",
+            s->optimizer.name);
+  return TG_OK;
+}
+
 static tg_status read_order(tg_setup *s) {
   const tg_config *c = s->config;
   bool sim = is(c->transport_name, "sim") && tg_rule_is_recorded(s->rule);
@@ -208,6 +219,7 @@ tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
   TG_TRY(count_exchange(s));
   TG_TRY(read_order(s));
   TG_TRY(tg_outline_create(c, s->batch, &s->outline));
+  TG_TRY(check_paths(s));
   if (s->batch > s->outline->train_count / s->workers)
     TG_FAIL(TG_ECONFIG, "train.batch=%u is more than a worker's part of %u samples by %u workers",
             s->batch, s->outline->train_count, s->workers);
@@ -240,6 +252,9 @@ tg_optimizer_keys tg_setup_keys(const tg_config *c, const tg_optimizer *optimize
                                  .alpha_updates = (uint64_t)c->optimizer_alpha_warmup,
                                  .beta3_updates = (uint64_t)c->optimizer_beta3_warmup,
                                  .k = (uint64_t)c->optimizer_k,
+                                 .path_clamp = c->optimizer_gsgd_clamp,
+                                 .path_norm = is(c->optimizer_gsgd_norm, "published"),
+                                 .path_compensate = is(c->sync_compensation, "paths"),
                                  .shampoo_every = (uint64_t)c->optimizer_shampoo_every,
                                  .shampoo_limit = (uint64_t)c->optimizer_shampoo_limit};
   return tg_optimizer_keys_of(optimizer, &set);
