@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../support/fixture.h"
+#include "../support/seen.h"
 #include "../support/synchronous.h"
 
 static tg_world world;
@@ -57,40 +58,6 @@ static tg_coder *own_coder(int i) {
 
 /* ---- late ---- */
 
-static float *run_over_mpi(const async_options *o) {
-  async_run run;
-  float *w = NULL;
-  uint32_t flags;
-  ck_ok(async_open(o, "mpi", world.rank == 0, world.rank > 0, &run));
-  if (world.rank == 0) {
-    ck_ok(async_serve(&run, NULL));
-    w = async_keep(&run);
-  } else {
-    ck_ok(run.transport->work(run.comm, &flags));
-  }
-  async_close(&run);
-  return w;
-}
-
-static float *replay(async_options o, const char *path, tg_coder *coder) {
-  uint32_t workers, *records;
-  uint64_t seed;
-  async_run run;
-  ck_ok(tg_trace_read(path, &workers, &seed, &records, NULL, &o.comm.sim.record_count));
-  o.comm.sim.records = records;
-  o.comm.sim.order = TG_ORDER_TRACE;
-  o.comm.trace = NULL;
-  o.comm.worker.skip_evaluation = true;
-  o.comm.worker.coder = coder;
-  o.problem.slow_busy_s = 0;
-  ck_ok(async_open(&o, "sim", true, true, &run));
-  ck_ok(async_serve(&run, NULL));
-  float *w = async_keep(&run);
-  async_close(&run);
-  free(records);
-  return w;
-}
-
 static async_options late_options(int i) {
   async_options o = async_defaults("dc-asgd-a", "momentum", worker_count(), variants[i].n,
                                    variants[i].n > 100000 ? 60 : 200);
@@ -110,16 +77,15 @@ START_TEST(replays_to_the_bit) {
   fixture_path("trace.bin", path, sizeof path);
   if (world.rank == 0) ck_ok(tg_trace_create(path, o.workers, 1, &o.comm.trace));
   o.comm.worker.coder = own_coder(_i);
-  float *recorded = run_over_mpi(&o);
-  if (world.rank == 0) {
-    tg_coder *coder = coder_of(_i, 0, worker_count());
-    tg_trace_close(o.comm.trace);
-    float *replayed = replay(o, path, coder);
-    ck_assert_mem_eq(recorded, replayed, o.problem.n * sizeof *recorded);
-    free(recorded);
-    free(replayed);
-    tg_coder_destroy(coder);
-  }
+  float *recorded = async_over_mpi(&o, world.rank, NULL);
+  tg_coder_destroy(o.comm.worker.coder);
+  if (world.rank != 0) return;
+  tg_trace_close(o.comm.trace);
+  o.comm.worker.coder = coder_of(_i, 0, worker_count());
+  float *replayed = async_replay(o, path);
+  ck_assert_mem_eq(recorded, replayed, o.problem.n * sizeof *recorded);
+  free(recorded);
+  free(replayed);
   tg_coder_destroy(o.comm.worker.coder);
 }
 END_TEST
@@ -135,17 +101,11 @@ static async_options step_options(int i, const char *rule) {
   return o;
 }
 
-static tg_status stop_at_25(void *self, const tg_msg *in, const tg_server_event *event,
-                            bool *preempt) {
-  (void)self, (void)in;
-  if (event->update >= 25) *preempt = true;
-  return TG_OK;
-}
-
 /* Stopped on the way, so that what codecs keep is brought together. */
 static void check_in_step(int i, const char *rule) {
   async_options o = step_options(i, rule);
-  tg_observer observer = {.handled = stop_at_25};
+  seen over_mpi = {.stop_at = 25}, in_sim = {.stop_at = 25};
+  tg_observer observer = seen_by(&over_mpi), other = seen_by(&in_sim);
   sync_run run, alone;
   uint32_t first = world.rank > 0 ? (uint32_t)world.rank - 1 : 0;
   tg_coder *here = o.comm.worker.coder = own_coder(i);
@@ -153,7 +113,7 @@ static void check_in_step(int i, const char *rule) {
   ck_assert_int_eq(sync_go(&run, world.rank == 0 ? &observer : NULL), TG_EPREEMPTED);
   tg_coder *all = o.comm.worker.coder = coder_of(i, 0, worker_count());
   ck_ok(sync_open(&o, "sim", 0, o.workers, &alone));
-  ck_assert_int_eq(sync_go(&alone, &observer), TG_EPREEMPTED);
+  ck_assert_int_eq(sync_go(&alone, &other), TG_EPREEMPTED);
   tg_sync_state a = tg_sync_state_of(run.sync), b = tg_sync_state_of(alone.sync);
   ck_assert_uint_eq(a.update, b.update);
   ck_assert_mem_eq(a.w, b.w, o.problem.n * sizeof(float));
