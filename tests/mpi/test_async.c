@@ -21,7 +21,7 @@ static void check_replay(async_options o) {
   float *recorded = async_over_mpi(&o, world.rank, NULL);
   if (world.rank != 0) return;
   tg_trace_close(o.comm.trace);
-  float *replayed = async_replay(o, path);
+  float *replayed = async_replay(o, path, NULL);
   ck_assert_mem_eq(recorded, replayed, o.problem.n * sizeof *recorded);
   float *w0 = malloc(o.problem.n * sizeof *w0);
   quadratic_initial(o.problem.n, w0);
@@ -173,7 +173,7 @@ START_TEST(follows_a_prescribed_order) {
   tg_trace_close(o.comm.trace);
   ck_ok(tg_trace_read(path, &workers, &seed, &after, NULL, &count));
   ck_assert_mem_eq(before, after, PRESCRIBED * sizeof *before);
-  float *replayed = async_replay(o, path);
+  float *replayed = async_replay(o, path, NULL);
   ck_assert_mem_eq(w, replayed, o.problem.n * sizeof *w);
   free(before);
   free(after);

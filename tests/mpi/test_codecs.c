@@ -82,7 +82,7 @@ START_TEST(replays_to_the_bit) {
   if (world.rank != 0) return;
   tg_trace_close(o.comm.trace);
   o.comm.worker.coder = coder_of(_i, 0, worker_count());
-  float *replayed = async_replay(o, path);
+  float *replayed = async_replay(o, path, NULL);
   ck_assert_mem_eq(recorded, replayed, o.problem.n * sizeof *recorded);
   free(recorded);
   free(replayed);
@@ -180,6 +180,69 @@ START_TEST(hands_out_and_collects) {
 }
 END_TEST
 
+typedef struct kept_states {
+  const tg_transport *transport; /* NULL: all is here */
+  tg_comm *comm;
+  const tg_coder *coder;
+  size_t events;
+  uint64_t hash[512]; /* of every state, after each message */
+} kept_states;
+
+static tg_status keep_states(void *self, const tg_msg *in, const tg_server_event *event,
+                             bool *preempt) {
+  (void)in, (void)event, (void)preempt;
+  kept_states *k = self;
+  uint64_t hash = 14695981039346656037u; /* FNV-1a, word by word */
+  if (k->transport) TG_TRY(k->transport->collect(k->comm, true));
+  for (uint32_t m = 0; m < worker_count(); m++)
+    for (int v = 0; v < k->coder->vectors; v++)
+      for (size_t i = 0; i < k->coder->o.n; i++) {
+        uint32_t word;
+        memcpy(&word, tg_coder_state(k->coder, m, v) + i, sizeof word);
+        hash = (hash ^ word) * 1099511628211u;
+      }
+  ck_assert_uint_lt(k->events, sizeof k->hash / sizeof *k->hash);
+  k->hash[k->events++] = hash;
+  return TG_OK;
+}
+
+/* What a checkpoint gets from workers with something outstanding - gradients, evaluations - or held
+ * is what one process had then. */
+START_TEST(collects_the_states_of_that_moment) {
+  enum { TOPK = 7 };
+  async_options o = late_options(TOPK);
+  char path[256];
+  kept_states over_mpi = {0}, alone = {0};
+  tg_observer observer = {.self = &over_mpi, .handled = keep_states};
+  async_run run;
+  uint32_t flags;
+  o.rule = _i ? "ssp" : "dc-asgd-a";
+  o.eval_every = 3;
+  fixture_path("trace.bin", path, sizeof path);
+  if (world.rank == 0) ck_ok(tg_trace_create(path, o.workers, 1, &o.comm.trace));
+  tg_coder *coder = o.comm.worker.coder = own_coder(TOPK);
+  ck_ok(async_open(&o, "mpi", world.rank == 0, world.rank > 0, &run));
+  over_mpi.transport = run.transport;
+  over_mpi.comm = run.comm;
+  over_mpi.coder = coder;
+  if (world.rank == 0)
+    ck_ok(async_serve(&run, &observer));
+  else
+    ck_ok(run.transport->work(run.comm, &flags));
+  async_close(&run);
+  tg_coder_destroy(coder);
+  if (world.rank != 0) return;
+  tg_trace_close(o.comm.trace);
+  alone.coder = o.comm.worker.coder = coder_of(TOPK, 0, worker_count());
+  observer.self = &alone;
+  free(async_replay(o, path, &observer));
+  ck_assert_uint_eq(over_mpi.events, alone.events);
+  for (size_t i = 0; i < alone.events; i++)
+    ck_assert_msg(over_mpi.hash[i] == alone.hash[i], "other states after message %zu", i);
+  tg_coder_destroy(o.comm.worker.coder);
+}
+END_TEST
+
 /* ---- what cannot be decoded ---- */
 
 /* Workers encode for another number of levels: what rank 0 gets is not what it expects. */
@@ -211,6 +274,7 @@ int main(void) {
   tcase_add_loop_test(tc, trains_as_one_process_does, 0, VARIANTS);
   tcase_add_loop_test(tc, votes_as_one_process_does, 0, 2);
   tcase_add_test(tc, hands_out_and_collects);
+  tcase_add_loop_test(tc, collects_the_states_of_that_moment, 0, 2);
   tcase_add_test(tc, refuses_what_it_cannot_decode); /* its messages stay under way */
   suite_add_tcase(suite, tc);
   int failed = fixture_run(suite, world.rank);

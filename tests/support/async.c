@@ -151,7 +151,7 @@ float *async_over_mpi(const async_options *o, int rank, const tg_observer *obser
   return w;
 }
 
-float *async_replay(async_options o, const char *path) {
+float *async_replay(async_options o, const char *path, const tg_observer *observer) {
   uint32_t workers, *records;
   uint64_t seed;
   async_run run;
@@ -162,7 +162,7 @@ float *async_replay(async_options o, const char *path) {
   o.comm.worker.skip_evaluation = true;
   o.problem.busy_s = o.problem.slow_busy_s = 0;
   ck_ok(async_open(&o, "sim", true, true, &run));
-  ck_ok(async_serve(&run, NULL));
+  ck_ok(async_serve(&run, observer));
   float *w = async_keep(&run);
   async_close(&run);
   free(records);

@@ -52,7 +52,7 @@ float *async_keep(async_run *run);
 float *async_over_mpi(const async_options *o, int rank, const tg_observer *observer);
 /* The run that was recorded at `path`, in one process; what codecs keep is o.comm.worker.coder's.
  * The final weights, to be freed. */
-float *async_replay(async_options o, const char *path);
+float *async_replay(async_options o, const char *path, const tg_observer *observer);
 /* A run of sim that goes on in another process: server and clock move over, nothing else. Closes
  * the old one. */
 async_run async_go_on(async_run *old);
