@@ -114,9 +114,11 @@ static tg_status average(tg_local *y) {
   for (uint32_t m = 0; m < o->workers; m++) slowest = fmax(slowest, y->state.clock[m]);
   for (uint32_t i = 0; i < o->count; i++) {
     uint32_t m = y->state.has.first + i;
-    double *wait = &tg_local_row(y, y->done, m)[ROW_WAIT_S];
-    *wait += tg_local_simulated(y) ? slowest - y->state.clock[m] : tg_clock_s() - began;
+    double *mine = tg_local_row(y, y->done, m);
+    double took = tg_local_simulated(y) ? slowest - y->state.clock[m] : tg_clock_s() - began;
+    mine[ROW_WAIT_S] += took;
     if (tg_local_simulated(y)) y->state.clock[m] = slowest;
+    if (tg_in_step_shared(&y->in)) mine[ROW_COMM_S] = mine[ROW_EXPOSED_S] = took;
   }
   return TG_OK;
 }
@@ -189,6 +191,8 @@ static tg_status tell_update(tg_local *y, uint64_t at, tg_server_event event, bo
                  .gradient_norm = of[ROW_NORM],
                  .compute_s = of[ROW_COMPUTE_S],
                  .wait_s = of[ROW_WAIT_S],
+                 .comm_s = of[ROW_COMM_S],
+                 .exposed_s = of[ROW_EXPOSED_S],
                  .sent_s = tg_local_simulated(y) ? of[ROW_SENT_S] : now};
     TG_TRY(tell_skipped(y, in, event, (uint64_t)of[ROW_BAD]));
     event.counts = event.applied = of[ROW_MADE] > 0;

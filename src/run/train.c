@@ -46,6 +46,8 @@ static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_
                      .compute_s = in->compute_s,
                      .wait_s = in->wait_s,
                      .network_s = in->network_s,
+                     .comm_s = in->comm_s,
+                     .exposed_s = in->exposed_s,
                      .partner = job->gossip ? event->partner : in->worker,
                      .local_steps = event->local_steps,
                      .consensus = event->consensus,
