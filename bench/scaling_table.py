@@ -6,7 +6,8 @@ import statistics
 
 from scaling_read import error_at, finite, read
 
-# Student's t, two-sided, 5 %: by degrees of freedom.
+# What is chance is told in include/tardigrad/report.h; `tardigrad report` makes the same test.
+# Student's t, two-sided, 5 %: by degrees of freedom. As in src/run/report_chance.c.
 T_5_PERCENT = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179,
                2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]  # fmt: skip
 NO_CORRECTION = 1e-2  # below this mean r a compensated gradient is the late one

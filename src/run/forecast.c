@@ -159,8 +159,9 @@ static tg_status memory(const tg_setup *s, uint64_t bare, tg_forecast *f) {
   f->base = tg_resident_bytes(false);
   uint64_t state = state_bytes(s);
   uint64_t served = vector * server_vectors(rule, c, f->workers) + state;
-  /* Gradients of workers on its machine are the server's memory as well: all may be there. */
-  uint64_t shared = c->transport_shared_memory ? vector * f->workers : 0;
+  /* Gradients of workers on its machine are the server's memory as well: all may be there. Encoded
+   * ones are messages. */
+  uint64_t shared = c->transport_shared_memory && !s->codec->encode ? vector * f->workers : 0;
   uint64_t replica = vector * 2 + state;
   /* The server opens no device, and holds the initial weights while it copies them: before it sees
    * any gradient. Rank 0 of the synchronous scheme computes nothing, holds a replica, and
@@ -168,6 +169,8 @@ static tg_status memory(const tg_setup *s, uint64_t bare, tg_forecast *f) {
   if (server && !sim) f->server = bare + served + (shared > vector ? shared : vector);
   if (rule->scheme == TG_SCHEME_SYNC && !sim) f->server = bare + replica + vector;
   f->worker = f->base + net.activations + net.vectors + net.data;
+  /* Whoever simulates holds the initial weights before it computes. */
+  if (sim && vector > net.activations) f->worker += vector - net.activations;
   if (tg_rule_owns_weights(rule)) {
     own_vectors own = count_own(rule, &s->optimizer, c, f->workers);
     if (!sim) f->server = bare + vector * own.server;

@@ -117,6 +117,21 @@ for log in pathlib.Path("real/runs").glob("asgd-w3-s*/metrics.jsonl"):
 assert column("mpi") == ["0.75", "not measured"], column("mpi")
 P
 
+# The report's test of what is chance is the table's: the same quantiles, and of these runs the same words.
+quantiles() { sed -n '/T_5_PERCENT.*=/,/[]}] *;*/p' "$1" | grep -oE '[0-9]+\.[0-9]{3}' | tr '\n' ' '; }
+[ "$(quantiles "$root/src/run/report_chance.c")" = "$(quantiles "$root/bench/scaling_table.py")" ] &&
+  [ "$(quantiles "$root/bench/scaling_table.py" | wc -w)" = 20 ] || fail "two tables of Student's t"
+"$TARDIGRAD" -q report grid/runs/{asgd,dc-asgd-a}-w3-s[12] -o three.html || fail "the report of 3 workers"
+python3 - <<'P' || fail "the report judges otherwise"
+import json
+page = open("three.html").read()
+c = next(r for r in map(json.loads, open("first.jsonl")) if r["kind"] == "comparison" and r["workers"] == 3 and r["of"] == "error")
+if "r is" not in c["word"] and c["word"] != "identical":
+    shown = f"(+{abs(c['mean']):.2f} \u00b1 {c['half']:.2f})"
+    chance, otherwise = (page[: page.index(shown)].rfind(w) for w in ("No better than chance", "not by chance"))
+    assert (chance > otherwise) == c["word"].startswith("chance"), (c, chance, otherwise)
+P
+
 # Failures: a rate that diverges, and a rule that is not there. The others go on.
 "$root/bench/scaling.sh" --config tiny.yaml --rules asgd,nosuch --workers 2 --seeds 1,2 --lrs 0.01 --refine 0 \
   --target 60 --out bad --set train.max_nonfinite=1 --rule-set asgd:chaos.nan_gradient_at=3 > table 2> words
