@@ -237,6 +237,10 @@ static tg_status step(tg_sync *y) {
   if (checkpoint) TG_TRY(publish(y));
   TG_TRY(tell_pushes(y, event, checkpoint));
   if (diverged || in->nonfinite > y->in.o.max_nonfinite) return cut_short(y, TG_EDIVERGED);
+  /* Every rank has made all updates for itself: seldom enough they are compared. */
+  bool alike = true;
+  if (evaluates && !in->o.group && !y->live.device) TG_TRY(tg_in_step_alike(in, y->w, &alike));
+  if (!alike) return cut_short(y, TG_EDIVERGED);
   if (evaluates) TG_TRY(evaluate(y, event, last));
   return stop && !last ? cut_short(y, TG_EPREEMPTED) : TG_OK;
 }

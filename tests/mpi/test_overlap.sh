@@ -11,7 +11,10 @@ train: {batch: 32, epochs: 2}
 optimizer: {lr: 0.01}
 metrics: {tensorboard: false}
 Y
-mpi() { timeout 300 mpirun -n 4 "$TARDIGRAD" -q train mlp.yaml run.name="$@" || fail "$1"; }
+mpi() { # NAME KEYS...
+  local name=$1; shift
+  timeout 300 mpirun -n 4 "$TARDIGRAD" -q train mlp.yaml "run.name=$name" "$@" || fail "$name"
+}
 check() { # RUN none|exposed|hidden
   python3 - "runs/$1/metrics.jsonl" "$2" <<'P' || fail "$1: worker lines"
 import json, sys
