@@ -87,21 +87,24 @@ static tg_status check(const tg_server *s, const tg_msg *in) {
 
 /* ---- what it means ---- */
 
+/* Where it is one too many the worker's next gradient is issued all the same, and its weights are
+ * there: the message is in the trace, so whoever goes on from here must not ask for it again. */
 static tg_status drop(tg_server *s, const tg_msg *in, tg_server_event *event) {
   tg_server_state *t = &s->state;
   uint32_t m = in->worker;
   event->nonfinite = true;
   t->nonfinite++;
-  if (t->nonfinite > s->options.max_nonfinite)
-    TG_FAIL(TG_EDIVERGED,
-            "diverged: %llu gradients were not finite (train.max_nonfinite = %llu); the last one "
-            "from worker %u at update %llu, staleness %llu (mean %.2f)",
-            (unsigned long long)t->nonfinite, (unsigned long long)s->options.max_nonfinite, m,
-            (unsigned long long)t->update, (unsigned long long)(t->update - t->version[m]),
-            s->counted ? (double)s->staleness_sum / (double)s->counted : 0.0);
+  uint64_t late_by = t->update - t->version[m];
   t->issued--;
   tg_server_go_on(s, m, false);
-  return TG_OK;
+  if (t->nonfinite <= s->options.max_nonfinite) return TG_OK;
+  if (t->pending[m] == TG_MSG_WEIGHTS) TG_TRY(tg_server_serve(s, m));
+  TG_FAIL(TG_EDIVERGED,
+          "diverged: %llu gradients were not finite (train.max_nonfinite = %llu); the last one "
+          "from worker %u at update %llu, staleness %llu (mean %.2f)",
+          (unsigned long long)t->nonfinite, (unsigned long long)s->options.max_nonfinite, m,
+          (unsigned long long)t->update, (unsigned long long)late_by,
+          s->counted ? (double)s->staleness_sum / (double)s->counted : 0.0);
 }
 
 /* It came too late: its worker goes on with the current weights. */
