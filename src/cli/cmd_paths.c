@@ -110,8 +110,10 @@ static void json_layers(const tg_path_block *b) {
   printf(", \"layers\": [");
   for (int l = 0; l < b->count; l++) {
     const tg_path_layer *y = &b->layer[l];
-    printf("%s{\"name\": \"%s\", \"in\": %zu, \"out\": %zu, \"taps\": %zu, \"special\": %s}",
-           l ? ", " : "", y->name, y->in, y->out, y->taps, yes_or_no(l + 1 == b->special));
+    printf("%s{\"name\": \"%s\", \"in\": %zu, \"out\": %zu, \"taps\": %zu, \"special\": %s, "
+           "\"hollow\": %s}",
+           l ? ", " : "", y->name, y->in, y->out, y->taps, yes_or_no(l + 1 == b->special),
+           yes_or_no(y->hollow));
   }
   putchar(']');
 }
