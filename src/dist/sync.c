@@ -112,7 +112,7 @@ static tg_status apply(tg_sync *y, tg_server_event *event) {
     TG_TRY(average_gradient(y));
     TG_TRY(tg_live_update(&y->live, &u, (tg_span){0, y->in.o.n}, y->x, y->live.device,
                           y->live.device ? NULL : &sums));
-    if (y->in.o.optimizer->whole) 
+    if (y->in.o.optimizer->whole)
       TG_TRY(tg_update_whole(&u, &y->in.o.layout, y->in.o.n, y->x, &sums));
   }
   tg_fold_apply(y->in.o.folds, y->in.o.fold_count, y->s, y->state.b);
