@@ -147,7 +147,7 @@ START_TEST(shampoo_by_its_limit) {
       {0, 12, 3, 4, true}, {12, 14, 2, 7, true}, {26, 9, 9, 1, false}, {35, 1, 1, 1, false}};
   const uint64_t limits[] = {1, 3, 4, 8, 100};
   tg_server_options o = options_of("asgd", "shampoo", NULL, 3, 36, PUSHES);
-  o.layout = (tg_layout){parts, 4, NULL};
+  o.layout = (tg_layout){.part = parts, .count = 4};
   o.hyper.keys.shampoo_limit = limits[_i];
   o.hyper.keys.shampoo_every = (uint64_t)_i + 1;
   o.schedule.lr = 0.02;
@@ -284,7 +284,7 @@ START_TEST(what_cannot_be_made) {
   static const tg_part gap[] = {{0, 4, 2, 2, true}, {5, 2, 2, 1, true}};
   static const tg_part odd[] = {{0, 6, 2, 2, true}};
   tg_server_options so = options_of("asgd", "lamb", NULL, 1, 6, 3);
-  const tg_layout bad[] = {{gap, 2, NULL}, {odd, 1, NULL}, {gap, 1, NULL}, {NULL, 0, NULL}};
+  const tg_layout bad[] = {{.part = gap, .count = 2}, {.part = odd, .count = 1}, {.part = gap, .count = 1}, {.count = 0}};
   float w0[6] = {0};
   for (int i = 0; i < 4; i++) {
     tg_server *server;

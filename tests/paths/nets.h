@@ -51,7 +51,7 @@ static const struct {
      2},
     {{"wide rows", 3, {601, 5, 4, 3}, .batch = 2, .bias = true}, 1},
     {{"wide rows of taps", 2, {131, 5, 70}, {{3, 3}, {3, 3}}, .side = {2, 3}}, 1},
-    {{"many taps", 2, {2, 3, 2}, {{23, 23}}, .side = {4, 4}, .batch = 2}, 1},
+    {{"many taps", 2, {2, 3, 2}, {{23, 23}}, .side = {2, 2}, .batch = 2}, 1},
 };
 enum { NETS = sizeof nets / sizeof *nets };
 

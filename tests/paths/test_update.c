@@ -15,6 +15,13 @@ typedef struct setting {
   bool published;
 } setting;
 
+/* Small enough that no v comes near 0, where path space has a pole and rounding grows. */
+static void limit(size_t n, double *g) {
+  double most = 0;
+  for (size_t i = 0; i < n; i++) most = fmax(most, fabs(g[i]));
+  for (size_t i = 0; most > 0.5 && i < n; i++) g[i] *= 0.5 / most;
+}
+
 /* Both are given the gradient at the reference's weights. Returns how far apart they end. */
 static double follow(const ref_net_spec *spec, const setting *s, const char *rule, size_t late) {
   task t = task_open(spec);
@@ -41,7 +48,7 @@ static double follow(const ref_net_spec *spec, const setting *s, const char *rul
     memcpy(bak + n * slot, t.w, n * sizeof *bak);
     memcpy(p_bak + n * slot, p.u.w, n * sizeof *p_bak);
     task_gradient(&t, bak + n * oldest, g);
-    for (size_t i = 0; i < n; i++) g[i] *= 4.0 / (double)t.net.count[t.net.layers]; /* about 1 */
+    limit(n, g);
     to_float(n, g, p.g);
     to_double(n, p.g, g);
     p.u.w_bak = late ? p_bak + n * oldest : NULL;
