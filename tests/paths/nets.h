@@ -112,6 +112,11 @@ static inline void task_close(task *t) {
   free(t->y);
 }
 
+/* What makes the gradients of all tasks about as large. */
+static inline double task_scale(const task *t) {
+  return 4 / (double)t->net.count[t->net.layers];
+}
+
 static inline double task_gradient(const task *t, const double *w, double *g) {
   return ref_net_gradient(&t->net, w, t->x, t->target, g);
 }
@@ -141,7 +146,7 @@ static const struct {
   const char *name;
   double lr; /* at which these tasks are learnt */
 } optimizers[] = {
-    {"gsgd", 0.01}, {"gsgd-momentum", 0.002}, {"gsgd-rmsprop", 0.002}, {"gsgd-adam", 0.002}};
+    {"gsgd", 0.03}, {"gsgd-momentum", 0.002}, {"gsgd-rmsprop", 0.002}, {"gsgd-adam", 0.002}};
 enum { OPTIMIZERS = sizeof optimizers / sizeof *optimizers };
 
 /* Largest distance of two vectors, over the larger's size. */

@@ -90,7 +90,7 @@ static inline void product_close(product *p) {
 static inline tg_update_sums product_update(product *p) {
   tg_update_sums sums = {0};
   tg_update_apply(&p->u, (tg_span){0, p->graph->n}, p->g, &sums);
-  MUST(tg_update_whole(&p->u, &p->layout, p->graph->n, p->g, &sums));
+  if (p->u.optimizer->whole) MUST(tg_update_whole(&p->u, &p->layout, p->graph->n, p->g, &sums));
   p->u.hyper.update++;
   return sums;
 }
@@ -103,17 +103,63 @@ static inline void to_double(size_t n, const float *x, double *y) {
   for (size_t i = 0; i < n; i++) y[i] = x[i];
 }
 
-/* By the exact gradient at its weights, rounded to float: a function that commutes with powers of
- * two. */
-static inline void product_train(product *p, const task *t) {
+/* By the exact gradient at its weights, of the loss times `scale`, rounded to float: a function
+ * that commutes with powers of two. */
+static inline void product_train(product *p, const task *t, double scale) {
   const size_t n = p->graph->n;
   double *w = doubles(n), *g = doubles(n);
   to_double(n, p->u.w, w);
   task_gradient(t, w, g);
+  for (size_t i = 0; i < n; i++) g[i] *= scale;
   to_float(n, g, p->g);
   product_update(p);
   free(w);
   free(g);
+}
+
+/* The program's own forward and backward pass on the CPU, at p->u.w into p->g. */
+typedef struct passes {
+  tg_device *device;
+  tg_plan *plan;
+  void *block;
+  float *w, *g;
+} passes;
+
+static inline passes passes_open(const product *p) {
+  const tg_plan_options train = {.train = true};
+  passes s = {0};
+  MUST(tg_device_open("cpu", &s.device));
+  MUST(tg_plan_create(p->graph, s.device, &train, &s.plan));
+  MUST(s.device->backend->alloc(s.device, tg_plan_bytes(s.plan), &s.block));
+  MUST(s.device->backend->alloc(s.device, p->graph->n * sizeof(float), (void **)&s.w));
+  MUST(s.device->backend->alloc(s.device, p->graph->n * sizeof(float), (void **)&s.g));
+  tg_plan_place(s.plan, s.block);
+  tg_plan_bind(s.plan, s.w, s.g, NULL, NULL);
+  return s;
+}
+
+static inline void passes_close(passes *s) {
+  tg_plan_destroy(s->plan);
+  s->device->backend->free(s->device, s->block);
+  s->device->backend->free(s->device, s->w);
+  s->device->backend->free(s->device, s->g);
+  tg_device_close(s->device);
+}
+
+static inline void write_value(passes *s, const char *name, size_t n, const double *x) {
+  float *values = calloc(n, sizeof *values);
+  to_float(n, x, values);
+  MUST(tg_plan_write(s->plan, name, values, n * sizeof *values));
+  free(values);
+}
+
+static inline void passes_gradient(passes *s, product *p, const task *t) {
+  const size_t bytes = p->graph->n * sizeof(float);
+  write_value(s, "x", t->net.count[0], t->x);
+  write_value(s, "target", t->net.count[t->net.layers], t->target);
+  MUST(s->device->backend->to_device(s->device, s->w, p->u.w, bytes));
+  MUST(tg_plan_run(s->plan));
+  MUST(s->device->backend->to_host(s->device, p->g, s->g, bytes));
 }
 
 #endif

@@ -70,7 +70,8 @@ static double follow(const ref_net_spec *spec, const setting *s, const char *rul
 }
 
 static void compare(int net, int optimizer, double decay, bool published) {
-  const setting s = {optimizers[optimizer].name, optimizers[optimizer].lr, decay, published};
+  const setting s = {optimizers[optimizer].name, optimizers[optimizer].lr / (published ? 3 : 1),
+                     decay, published};
   double worst = follow(&nets[net].net, &s, "sgd", 0);
   ck_assert_msg(worst <= 1e-5, "%s, %s, decay %g%s: %.2g off the reference", nets[net].net.name,
                 s.optimizer, decay, published ? ", published norm" : "", worst);
@@ -105,7 +106,7 @@ START_TEST(vectors_in_float) {
     double w[VECTOR_MOST];
     p.u.hyper.lr = 0.1f;
     for (int step = 0; step < 10; step++) {
-      product_train(&p, &t);
+      product_train(&p, &t, 1);
       to_double(t.net.n, p.u.w, w);
       ref_net_forward(&t.net, w, t.x, t.y);
       if (step > 0) continue;
@@ -130,7 +131,7 @@ START_TEST(frozen_skeletons_stay) {
     p.u.hyper.lr = (float)optimizers[k].lr;
     p.u.hyper.weight_decay = 0.01f;
     bool moved = false;
-    for (int step = 0; step < 50; step++) product_train(&p, &t);
+    for (int step = 0; step < 50; step++) product_train(&p, &t, task_scale(&t));
     for (int l = 1; l <= b->count; l++)
       for (size_t e = 0; e < tg_path_skeletons(b, l); e++) {
         size_t at = tg_path_skeleton(b, l, e);
