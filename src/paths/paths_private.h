@@ -33,7 +33,7 @@ typedef struct tg_path_factors {
   const float *then_c, *then_u; /* the same where the gradient was computed */
   float row_c, row_u, row_r, row_then_c, row_then_u;
   const float *norm; /* [taps] of this row, or NULL: optimizer.gsgd.norm=published */
-  size_t taps;
+  size_t taps, tap;  /* which of them the first weight is */
 } tg_path_factors;
 
 typedef struct tg_path_work {
