@@ -27,6 +27,7 @@ typedef struct tg_cuda_launch {
 #include "kernels/move.h"
 #include "kernels/pool.h"
 #include "kernels/update.h"
+#include "kernels/paths.h"
 #include "kernels/vector.h"
 
 #ifdef __cplusplus

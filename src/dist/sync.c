@@ -112,8 +112,8 @@ static tg_status apply(tg_sync *y, tg_server_event *event) {
     TG_TRY(average_gradient(y));
     TG_TRY(tg_live_update(&y->live, &u, (tg_span){0, y->in.o.n}, y->x, y->live.device,
                           y->live.device ? NULL : &sums));
-    if (y->in.o.optimizer->whole)
-      TG_TRY(tg_update_whole(&u, &y->in.o.layout, y->in.o.n, y->x, &sums));
+    if (u.optimizer->whole)
+      TG_TRY(tg_live_whole(&y->live, &u, &y->in.o.layout, y->x, y->live.device ? NULL : &sums));
   }
   tg_fold_apply(y->in.o.folds, y->in.o.fold_count, y->s, y->state.b);
   y->in.update++;
@@ -284,7 +284,9 @@ static float *vector(size_t n) {
 static tg_status make_live(tg_sync *y) {
   const tg_sync_options *o = &y->in.o;
   tg_live_open(&y->live, o->device, o->n);
+  const tg_update like = {.rule = o->rule, .optimizer = o->optimizer, .hyper = o->hyper};
   TG_TRY(tg_live_add(&y->live, y->state.w, &y->w));
+  TG_TRY(tg_live_whole_open(&y->live, &like, &o->layout));
   for (size_t i = 0; i < y->state.slot_count; i++)
     TG_TRY(tg_live_add(&y->live, y->state.slot[i], &y->slot[i]));
   if (o->count != 1 && o->device)
