@@ -11,6 +11,8 @@ static tg_status check(tg_graph *g, const tg_node *node, int space) {
       return tg_infer_fail(
           g, node, "kernel %lld, stride %lld, padding %lld in spatial dimension %d are impossible",
           (long long)a->kernel[i], (long long)a->stride[i], (long long)a->pad[i], i);
+  if (a->hollow && a->transposed)
+    return tg_infer_fail(g, node, "a transposed convolution has no skeletons to leave out");
   return TG_OK;
 }
 
@@ -64,6 +66,15 @@ static tg_status infer(tg_graph *g, tg_node *node) {
 
 const tg_op tg_op_conv = {
     .name = "conv", .help = "convolution, or transposed", .id = TG_OP_conv, .infer = infer};
+
+size_t tg_conv_skeleton(const tg_shape *weight, int64_t t) {
+  int64_t taps = 1, centre = 0;
+  for (int i = 2; i < weight->nd; i++) {
+    taps *= weight->dim[i];
+    centre = centre * weight->dim[i] + weight->dim[i] / 2;
+  }
+  return (size_t)((t % weight->dim[0] * weight->dim[1] + t) * taps + centre);
+}
 
 tg_value *tg_conv(tg_graph *g, const char *name, tg_value *x, tg_conv_attr attr) {
   /* Kernels read attributes without exceptions: unused entries do nothing. */

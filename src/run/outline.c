@@ -33,7 +33,9 @@ tg_model_options tg_net_model_options(const tg_config *c, const tg_dataset_sourc
                             .hidden = c->model_hidden.item,
                             .hidden_count = c->model_hidden.count,
                             .no_bias = !c->model_bias,
-                            .stem = stem_of(c->model_stem)};
+                            .stem = stem_of(c->model_stem),
+                            .norm =
+                                strcmp(c->model_norm, "path") == 0 ? TG_NORM_PATH : TG_NORM_BATCH};
 }
 
 static tg_status collect_folds(const tg_graph *g, tg_fold **out, size_t *count) {
