@@ -48,7 +48,7 @@ tg_status tg_cpu_pairs_create(tg_cpu_pairs *m, const dnnl_memory_desc_t *y,
                       .points = points_of(y),
                       .y_type = type_of(y),
                       .z_type = type_of(z),
-                      .y_bytes = dnnl_memory_desc_get_size(y),
+                      .y_count = dnnl_memory_desc_get_size(y) / dnnl_data_type_size(y->data_type),
                       .z_bytes = dnnl_memory_desc_get_size(z)};
   if (y->format_kind != dnnl_blocked || z->format_kind != dnnl_blocked)
     TG_FAIL(TG_ERUNTIME, "oneDNN: a layout that is not made of blocks has no places to tell");
@@ -94,12 +94,12 @@ typedef void pair_fn(const tg_cpu_pairs *m, float factor, size_t y_at, size_t z_
                      const void *from, void *to);
 
 static void gather(const tg_cpu_pairs *m, float factor, size_t y_at, size_t z_at, int64_t k,
-                   const void *z, void *y) {
+                   const void *z, void *out) {
   float sum = 0;
   (void)factor;
   for (int64_t t = k; t < m->inputs; t += m->outputs)
     sum += load(z, z_at + m->z_channel[t], m->z_type);
-  store(y, y_at + m->y_channel[k], m->y_type, sum);
+  store(out, y_at + m->y_channel[k], TG_F32, sum);
 }
 
 static void scatter(const tg_cpu_pairs *m, float factor, size_t y_at, size_t z_at, int64_t k,
@@ -129,10 +129,10 @@ static bool worth_threads(const tg_cpu_pairs *m) {
   return m->samples * m->inputs * m->points > 1 << 14;
 }
 
-void tg_cpu_pairs_gather(const tg_cpu_pairs *m, const void *z, void *y) {
-  memset(y, 0, m->y_bytes);
+void tg_cpu_pairs_gather(const tg_cpu_pairs *m, const void *z, float *out) {
+  memset(out, 0, m->y_count * sizeof *out);
 #pragma omp parallel for schedule(static) if (worth_threads(m))
-  for (int64_t b = 0; b < m->samples; b++) walk(m, b, 1, z, y, gather);
+  for (int64_t b = 0; b < m->samples; b++) walk(m, b, 1, z, out, gather);
 }
 
 void tg_cpu_pairs_scatter(const tg_cpu_pairs *m, float factor, const void *d, void *dz) {

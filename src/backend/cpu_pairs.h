@@ -13,7 +13,7 @@ typedef struct tg_cpu_pairs {
   size_t *y_point, *z_point;     /* [points] of y */
   bool channels_inside;          /* neighbouring channels are neighbours in y */
   tg_dtype y_type, z_type;
-  size_t y_bytes, z_bytes; /* of all memory */
+  size_t y_count, z_bytes; /* of all memory: elements, bytes */
 } tg_cpu_pairs;
 
 /* tg_cpu_pairs_create - of layouts so described, both in blocks. Free with tg_cpu_pairs_destroy,
@@ -21,8 +21,9 @@ typedef struct tg_cpu_pairs {
 TG_CHECKED tg_status tg_cpu_pairs_create(tg_cpu_pairs *pairs, const dnnl_memory_desc_t *y,
                                          const dnnl_memory_desc_t *z, int64_t stride);
 void tg_cpu_pairs_destroy(tg_cpu_pairs *pairs);
-/* tg_cpu_pairs_gather - what z adds to y, without the factor; what gets nothing is 0. */
-void tg_cpu_pairs_gather(const tg_cpu_pairs *pairs, const void *z, void *y);
+/* tg_cpu_pairs_gather - what z adds to y, without the factor, in float32 laid out as y is; what
+ * gets nothing is 0. */
+void tg_cpu_pairs_gather(const tg_cpu_pairs *pairs, const void *z, float *out);
 /* tg_cpu_pairs_scatter - dz = factor d where z is taken, else 0. */
 void tg_cpu_pairs_scatter(const tg_cpu_pairs *pairs, float factor, const void *d, void *dz);
 

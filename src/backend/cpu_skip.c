@@ -5,13 +5,12 @@
 
 #include "backend/cpu_lanes.h"
 #include "backend/cpu_pairs.h"
-
 #include "tardigrad/ops.h"
 
-/* Of one type, all laid out alike. */
+/* All laid out alike. */
 typedef struct elements {
   size_t count;
-  tg_dtype type;
+  tg_dtype type, z_type; /* of all; of z in the forward pass */
   bool relu;
   float factor;
 } elements;
@@ -38,10 +37,10 @@ TG_INLINE void store_at(void *p, size_t i, size_t left, tg_lanes v, tg_dtype typ
 }
 
 TG_INLINE void forward_piece(const elements *k, const operands *o, size_t lo, size_t hi,
-                             tg_dtype type) {
+                             tg_dtype type, tg_dtype z_type) {
   for (size_t i = lo; i < hi; i += TG_LANES) {
     size_t left = hi - i;
-    tg_lanes v = load_at(o->x, i, left, type) + k->factor * load_at(o->z, i, left, type);
+    tg_lanes v = load_at(o->x, i, left, type) + k->factor * load_at(o->z, i, left, z_type);
     if (o->addend) v += load_at(o->addend, i, left, type);
     if (k->relu) v = tg_lanes_where(~(v <= 0), v); /* not a number stays so */
     store_at(o->y, i, left, v, type);
@@ -64,9 +63,11 @@ static void run(const elements *k, const operands *o, bool forward) {
   for (size_t lo = 0; lo < k->count; lo += PIECE) {
     size_t hi = k->count - lo < PIECE ? k->count : lo + PIECE;
     if (forward && k->type == TG_F32)
-      forward_piece(k, o, lo, hi, TG_F32);
+      forward_piece(k, o, lo, hi, TG_F32, TG_F32);
+    else if (forward && k->z_type == TG_F32)
+      forward_piece(k, o, lo, hi, TG_BF16, TG_F32);
     else if (forward)
-      forward_piece(k, o, lo, hi, TG_BF16);
+      forward_piece(k, o, lo, hi, TG_BF16, TG_BF16);
     else if (k->type == TG_F32)
       backward_piece(k, o, lo, hi, TG_F32);
     else
@@ -84,7 +85,7 @@ typedef struct skip {
   bool paired;
   dnnl_memory_desc_t layout;           /* of y: x's, with y's type */
   tg_cpu_call in[INPUTS], out[INPUTS]; /* of x and the addend, where they lie in another way */
-  size_t bytes;   /* of such memory; scratch: one for each input, then what copies need */
+  size_t bytes; /* of such memory in float32; scratch: one for each input, then what copies need */
   size_t copying; /* where that is */
 } skip;
 
@@ -99,6 +100,7 @@ static tg_status prepare_inputs(tg_exec *e, skip *k) {
   int count = e->fuse_add ? INPUTS : ADDEND;
   for (int j = 0; j < count; j++) tg_cpu_desc(e->x[j], &have[j]);
   k->paired = !dnnl_memory_desc_equal(&have[Z], &k->layout);
+  k->loop.z_type = k->paired ? TG_F32 : k->loop.type;
   if (k->paired) TG_TRY(tg_cpu_pairs_create(&k->pairs, &k->layout, &have[Z], a->stride));
   for (int j = 0; j < count; j++) {
     if (j == Z) continue;
@@ -131,7 +133,7 @@ static tg_status prepare(tg_exec *e) {
   tg_cpu_desc(e->x[X], &k->layout);
   k->layout.data_type = tg_cpu_dtype(e->y->dtype);
   tg_cpu_place(e->y, &k->layout);
-  k->bytes = tg_cpu_bytes(&k->layout);
+  k->bytes = (e->y->bytes / tg_dtype_bytes(e->y->dtype) * sizeof(float) + 63) & ~(size_t)63;
   k->loop = (elements){.count = e->y->bytes / tg_dtype_bytes(e->y->dtype),
                        .type = e->y->dtype,
                        .relu = e->fuse_relu,
