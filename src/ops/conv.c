@@ -67,15 +67,6 @@ static tg_status infer(tg_graph *g, tg_node *node) {
 const tg_op tg_op_conv = {
     .name = "conv", .help = "convolution, or transposed", .id = TG_OP_conv, .infer = infer};
 
-size_t tg_conv_skeleton(const tg_shape *weight, int64_t t) {
-  int64_t taps = 1, centre = 0;
-  for (int i = 2; i < weight->nd; i++) {
-    taps *= weight->dim[i];
-    centre = centre * weight->dim[i] + weight->dim[i] / 2;
-  }
-  return (size_t)((t % weight->dim[0] * weight->dim[1] + t) * taps + centre);
-}
-
 tg_value *tg_conv(tg_graph *g, const char *name, tg_value *x, tg_conv_attr attr) {
   /* Kernels read attributes without exceptions: unused entries do nothing. */
   for (int i = 0; i < 3; i++) {

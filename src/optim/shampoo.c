@@ -138,4 +138,5 @@ const tg_optimizer tg_optimizer_shampoo = {
     .slot_length = slot_length,
     .default_epsilon = 1e-4,
     .whole = whole,
+    .mixes = true,
 };

@@ -128,7 +128,7 @@ static tg_status content_of(tg_job *job, tg_array_list *state, tg_ckpt_content *
   content->epoch = (double)now.samples / job->setup.outline->train_count;
   content->trace_records = job->trace ? tg_trace_count(job->trace) : 0;
   content->metrics_bytes = tg_metrics_bytes(job->metrics);
-  content->model = job->config->model_name;
+  content->model = job->setup.outline->model_name;
   return TG_OK;
 }
 
