@@ -147,4 +147,5 @@ const tg_optimizer tg_optimizer_shampoo = {
     .passing = passing,
     .default_epsilon = 1e-4,
     .whole = whole,
+    .mixes = true,
 };

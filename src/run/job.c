@@ -104,7 +104,7 @@ static tg_status content_of(tg_job *job, tg_array_list *state, tg_ckpt_content *
   content->epochs = job->config->train_epochs;
   content->legs = job->from.legs;
   memcpy(content->leg, job->from.leg, sizeof content->leg);
-  content->model = job->config->model_name;
+  content->model = job->setup.outline->model_name;
   return TG_OK;
 }
 
