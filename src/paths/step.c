@@ -78,13 +78,16 @@ static void move_outside(const pass *x, tg_span span) {
 
 /* ---- a block's factors ---- */
 
+/* What is divided by: with a clamp not nearer to 0 than this. */
+static float nonzero(const pass *x, float c) {
+  const float least = x->u->hyper.keys.path_clamp > 0 ? 1e-6f : 0;
+  if (fabsf(c) >= least) return c;
+  x->work->clamped++;
+  return c < 0 ? -least : least;
+}
+
 static float inverse(const pass *x, float c) {
-  float least = x->u->hyper.keys.path_clamp > 0 ? 1e-6f : 0;
-  if (fabsf(c) < least) {
-    x->work->clamped++;
-    c = c < 0 ? -least : least;
-  }
-  return 1 / c;
+  return 1 / nonzero(x, c);
 }
 
 /* Factors of a row's columns: unit i of `count`, `taps` times each. p of now and then; R where the
@@ -224,7 +227,8 @@ static void put_back(const pass *x) {
 
 /* R, in its limits. */
 static float ratio_of(const pass *x, float v, float step) {
-  double least = x->u->hyper.keys.path_clamp, ratio = 1 - (double)x->u->hyper.lr * step / v;
+  double least = x->u->hyper.keys.path_clamp,
+         ratio = 1 - (double)x->u->hyper.lr * step / nonzero(x, v);
   if (least > 0 && !(ratio >= least && ratio <= 1 / least)) {
     x->work->clamped++;
     ratio = ratio > 1 / least ? 1 / least : least;
@@ -239,7 +243,7 @@ static void skeleton_gradients(const pass *x, size_t lo, size_t n, float *d) {
   for (size_t i = 0; i < n; i++) {
     size_t at = tg_path_skeleton(b, b->special, lo + i);
     double a = y->hollow ? 1 : x->then[at];
-    double by = x->k->then.v[lo + i];
+    double by = nonzero(x, x->k->then.v[lo + i]);
     /* The published norm divides here, and multiplies everywhere else. */
     if (x->u->hyper.keys.path_norm) by *= x->work->norm[(lo + i) * y->taps + y->centre];
     d[i] = (float)((a * x->k->g[lo + i] - x->k->sum[lo + i]) / by);
