@@ -25,6 +25,10 @@
 
 #define TG_NOWHERE SIZE_MAX
 
+/* Parts of the rows of a layer behind s, whose sums are made side by side: fixed, so that they
+ * repeat, and the same on every device. */
+enum { TG_PATH_PARTS = 8 };
+
 typedef struct tg_path_layer {
   const char *name; /* of the node, "layer1.0.conv1" */
   size_t offset;    /* of its weight [out,in,taps] in the vector w */
@@ -138,5 +142,7 @@ TG_CHECKED tg_status tg_path_update(const struct tg_update *u, const struct tg_l
 /* tg_paths_clamped - how many ratios and denominators the updates made with these paths have kept
  * in limits (optimizer.gsgd.clamp), since tg_paths_create. */
 uint64_t tg_paths_clamped(const tg_paths *paths);
+/* tg_paths_tell_clamped - what a device that makes the updates has counted so far. */
+void tg_paths_tell_clamped(const tg_paths *paths, uint64_t count);
 
 #endif

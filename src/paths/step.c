@@ -43,7 +43,7 @@ static void move(const pass *x, size_t at, size_t n, const tg_path_factors *f, d
     p[i] = w[i] * (f->row_c * f->c[i]);
   }
   if (f->norm)
-    for (size_t i = 0; i < n; i++) d[i] *= f->norm[i % f->taps];
+    for (size_t i = 0; i < n; i++) d[i] *= f->norm[(f->tap + i) % f->taps];
   if (x->compensates) {
     for (size_t i = 0; i < n; i++) bak[i] = then[i] * (f->row_then_c * f->then_c[i]);
     u->rule->compensate(&u->hyper, n, p, bak, u->rule_state ? u->rule_state + at : NULL, d,
@@ -131,12 +131,11 @@ static void move_row(const pass *x, const tg_path_layer *y, size_t o, tg_path_fa
   const tg_path_factors row = f;
   double *sums = x->work->sums + 2 * o;
   sums[0] = sums[1] = 0;
-  /* A multiple of the taps, so that norms begin anew with each piece. */
-  size_t most = y->taps < TG_BLOCK ? TG_BLOCK / y->taps * y->taps : TG_BLOCK;
-  for (size_t i = 0; i < cols; i += most) {
+  for (size_t i = 0; i < cols; i += TG_BLOCK) {
+    f.tap = i % y->taps;
     f.c = row.c + i, f.u = row.u + i, f.r = row.r + i;
     f.then_c = row.then_c + i, f.then_u = row.then_u + i;
-    move(x, y->offset + o * cols + i, cols - i < most ? cols - i : most, &f, sums);
+    move(x, y->offset + o * cols + i, cols - i < TG_BLOCK ? cols - i : TG_BLOCK, &f, sums);
   }
 }
 
