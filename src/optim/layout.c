@@ -5,6 +5,8 @@ tg_status tg_layout_check(const tg_optimizer *o, const tg_layout *layout, size_t
                           bool on_device) {
   size_t next = 0;
   if (!o->whole) return TG_OK;
+  if (o->path_step && !layout->paths)
+    TG_FAIL(TG_ECONFIG, "optimizer %s: the layout says nothing of paths", o->name);
   if (on_device)
     TG_FAIL(TG_ECONFIG,
             "optimizer.name=%s: works on whole tensors, in host memory only: set server.device=cpu",

@@ -2,28 +2,35 @@
 
 #include <check.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tardigrad/model.h"
+#include "tardigrad/ops.h"
 
 static const tg_param *param(const path_net *net, int i) {
   return net->graph->param[i];
 }
 
+static tg_graph *build(const size_t *widths, int layers, bool bias) {
+  tg_graph *g;
+  char name[16];
+  ck_assert_int_eq(tg_graph_create(&g), TG_OK);
+  tg_value *x = tg_input(g, "x", (tg_shape){2, {1, (int64_t)widths[0]}});
+  tg_graph_path_block(g, "net");
+  for (int l = 1; l <= layers; l++) {
+    snprintf(name, sizeof name, "fc%d", l);
+    x = tg_dense(g, name, x, (int64_t)widths[l], bias);
+    if (l < layers) x = tg_relu(g, x);
+  }
+  tg_output(g, "y", x);
+  ck_assert_int_eq(tg_graph_status(g), TG_OK);
+  return g;
+}
+
 void path_net_open(path_net *net, const size_t *widths, int layers, bool bias) {
-  int64_t hidden[REF_PATH_LAYERS];
-  tg_model_options o = {.channels = 1,
-                        .height = 1,
-                        .width = (int)widths[0],
-                        .classes = (int)widths[layers],
-                        .batch = 1,
-                        .hidden = hidden,
-                        .hidden_count = (uint32_t)layers - 1,
-                        .no_bias = !bias};
   *net = (path_net){.shape = {.layers = layers}};
-  for (int l = 1; l < layers; l++) hidden[l - 1] = (int64_t)widths[l];
-  ck_assert_int_eq(tg_model_build("mlp", &o, &net->graph), TG_OK);
+  net->graph = build(widths, layers, bias);
   ck_assert_int_eq(tg_paths_create(net->graph, &net->paths), TG_OK);
   net->n = net->shape.n = net->graph->n;
   net->shape.width[0] = widths[0];
