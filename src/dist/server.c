@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "dist/server_private.h"
+#include "tardigrad/arena.h"
 
 static double epoch_at(const tg_server *s, uint64_t samples) {
   return (double)samples / (double)s->options.train_count;
@@ -195,14 +196,23 @@ tg_status tg_server_show(tg_server *s, uint32_t m, tg_span span) {
 }
 
 bool tg_server_waits(const tg_server *s) {
-  return s->event.applied && s->whole;
+  return s->event.applied && s->options.optimizer->whole;
 }
 
-/* An optimiser of whole tensors takes the gradient when its last span is there. */
-static tg_status collect(tg_server *s, const tg_update *u, tg_span span) {
+/* An optimiser of whole tensors takes the gradient when its last span is there. One that comes in
+ * pieces is gathered; memory for it is there from the first of them on. */
+static tg_status gather_whole(tg_server *s, tg_span span, tg_update *u) {
+  if (!s->options.optimizer->whole || span.hi - span.lo == s->options.n) return TG_OK;
+  if (!s->whole) s->whole = tg_alloc_aligned(s->options.n * sizeof *s->whole);
+  if (!s->whole) TG_FAIL(TG_ERUNTIME, "server: no memory for a gradient of %zu", s->options.n);
+  u->whole = s->whole;
+  return TG_OK;
+}
+
+static tg_status collect(tg_server *s, const tg_update *u, tg_span span, float *g) {
   s->collected += span.hi - span.lo;
-  if (!s->whole || s->collected < s->options.n) return TG_OK;
-  return tg_update_whole(u, &s->options.layout, s->options.n, s->whole, &s->sums);
+  if (!s->options.optimizer->whole || s->collected < s->options.n) return TG_OK;
+  return tg_update_whole(u, &s->options.layout, s->options.n, u->whole ? u->whole : g, &s->sums);
 }
 
 tg_update tg_server_update(tg_server *s, uint32_t m) {
@@ -212,8 +222,7 @@ tg_update tg_server_update(tg_server *s, uint32_t m) {
                  .w = s->w,
                  .w_bak = s->bak[m],
                  .bak_out = s->bak[m],
-                 .as_it_is = s->state.pending[m] == TG_MSG_EVALUATE,
-                 .whole = s->whole};
+                 .as_it_is = s->state.pending[m] == TG_MSG_EVALUATE};
   if (s->state.rule_state_count) u.rule_state = s->rule_state[tg_server_state_index(s, m)];
   memcpy(u.slot, s->slot, sizeof u.slot);
   return u;
@@ -233,8 +242,9 @@ tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
   if (!s->event.serves) u.bak_out = NULL;
   if (s->event.counts) TG_TRY(tg_server_gather(s, span, &g, &on_device));
   if (s->event.applied) {
+    TG_TRY(gather_whole(s, span, &u));
     TG_TRY(tg_live_update(&s->live, &u, span, g, on_device, &s->sums));
-    TG_TRY(collect(s, &u, span));
+    TG_TRY(collect(s, &u, span, g));
   } else if (s->event.serves) {
     TG_TRY(tg_live_serve(&s->live, &u, span));
   }
