@@ -202,7 +202,8 @@ bool tg_server_waits(const tg_server *s) {
 /* An optimiser of whole tensors takes the gradient when its last span is there. One that comes in
  * pieces is gathered; memory for it is there from the first of them on. */
 static tg_status gather_whole(tg_server *s, tg_span span, tg_update *u) {
-  if (!s->options.optimizer->whole || span.hi - span.lo == s->options.n) return TG_OK;
+  bool there = s->live.device || span.hi - span.lo == s->options.n;
+  if (!s->options.optimizer->whole || there) return TG_OK;
   if (!s->whole) s->whole = tg_alloc_aligned(s->options.n * sizeof *s->whole);
   if (!s->whole) TG_FAIL(TG_ERUNTIME, "server: no memory for a gradient of %zu", s->options.n);
   u->whole = s->whole;

@@ -8,6 +8,7 @@
 #include "run/setup.h"
 #include "tardigrad/net.h"
 #include "tardigrad/ops.h"
+#include "tardigrad/paths.h"
 #include "tardigrad/run.h"
 #include "tardigrad/topology.h"
 
@@ -101,16 +102,16 @@ static double count_flops(const tg_graph *g) {
   return flops;
 }
 
-/* Bytes of an optimiser's state, and of the gradient that a server gathers for one of whole
- * tensors. */
+/* Bytes of an optimiser's state, of the gradient that a server gathers for one of whole tensors
+ * where it comes in pieces, and of scratch for an update in path space. */
 static uint64_t state_bytes(const tg_config *c, const tg_outline *o, const tg_optimizer *optimizer,
-                            bool async) {
+                            bool gathers) {
   tg_optimizer_keys keys = tg_setup_keys(c, optimizer);
   uint64_t floats = 0;
   for (int i = 0; i < optimizer->slots; i++)
     floats += tg_optimizer_slot_length(optimizer, &keys, &o->layout, o->graph->n, i);
-  if (optimizer->whole && async) floats += o->graph->n;
-  return floats * sizeof(float);
+  if (optimizer->whole && gathers) floats += o->graph->n;
+  return floats * sizeof(float) + (optimizer->path_step ? tg_paths_bytes(o->paths) : 0);
 }
 
 static uint64_t server_vectors(const tg_rule *rule, const tg_config *c, uint32_t workers) {
@@ -153,7 +154,7 @@ static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *
   f->activations = net.activations;
   f->unplanned = net.unplanned;
   f->base = tg_resident_bytes(false);
-  uint64_t state = state_bytes(c, o, optimizer, server);
+  uint64_t state = state_bytes(c, o, optimizer, server && !sim);
   uint64_t served = vector * server_vectors(rule, c, f->workers) + state;
   /* Gradients of workers on its machine are the server's memory as well: all may be there. */
   uint64_t shared = c->transport_shared_memory ? vector * f->workers : 0;
@@ -232,6 +233,8 @@ tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f)
   TG_DO(measure_copy(&f->copy_bandwidth));
   /* One pass over w, w_bak and the rule's and optimiser's state, each read and written, and g. */
   double vectors = 1 + 2 * (2.0 + (rule->has_state ? 1 : 0) + optimizer.slots);
+  /* Sums over w and g come before an update in path space. */
+  if (optimizer.path_step) vectors += 2;
   f->compute_s = f->flops / f->product_rate;
   f->update_s = vectors * sizeof(float) * (double)f->parameters / f->copy_bandwidth;
   f->transfer_s = 2.0 * (double)(f->push_bytes + f->pull_bytes) / f->copy_bandwidth;
