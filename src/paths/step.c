@@ -33,6 +33,11 @@ typedef struct pass {
 
 /* ---- elements ---- */
 
+/* What goes into w_bak, while it is in the cache. (It is read before, row by row.) */
+static void serve(const pass *x, size_t at, size_t n) {
+  if (x->u->bak_out) memcpy(x->u->bak_out + at, x->u->w + at, n * sizeof(float));
+}
+
 /* `n` weights from element `at` of the vectors. sums: correction, gradient. */
 static void move(const pass *x, size_t at, size_t n, const tg_path_factors *f, double *sums) {
   const tg_update *u = x->u;
@@ -72,6 +77,7 @@ static void move_outside(const pass *x, tg_span span) {
   double sums[2] = {0};
   for (size_t at = span.lo; at < span.hi; at += TG_BLOCK)
     move(x, at, span.hi - at < TG_BLOCK ? span.hi - at : TG_BLOCK, &f, sums);
+  serve(x, span.lo, span.hi - span.lo);
   x->sums->correction_square += sums[0];
   x->sums->gradient_square += sums[1];
 }
@@ -140,6 +146,7 @@ static void move_row(const pass *x, const tg_path_layer *y, size_t o, tg_path_fa
     f.then_c = row.then_c + i, f.then_u = row.then_u + i;
     move(x, y->offset + o * cols + i, cols - i < TG_BLOCK ? cols - i : TG_BLOCK, &f, sums);
   }
+  serve(x, y->offset + o * cols, cols);
 }
 
 static void move_weights(const pass *x, int l) {
@@ -185,6 +192,7 @@ static void move_biases(const pass *x, int l) {
     f.then_c = all.then_c + i, f.then_u = all.then_u + i;
     move(x, y->bias + i, y->out - i < TG_BLOCK ? y->out - i : TG_BLOCK, &f, sums);
   }
+  serve(x, y->bias, y->out);
   x->sums->correction_square += sums[0];
   x->sums->gradient_square += sums[1];
 }
@@ -219,6 +227,7 @@ static void put_back(const pass *x) {
     for (size_t t = 0; t < tg_path_skeletons(b, l); t++, e++) {
       size_t at = tg_path_skeleton(b, l, t);
       x->u->w[at] = *kept(x->k, KEPT_W, e);
+      serve(x, at, 1);
       if (x->u->rule_state) x->u->rule_state[at] = *kept(x->k, KEPT_STATE, e);
       for (int i = 0; i < x->u->optimizer->slots; i++)
         x->u->slot[i][at] = *kept(x->k, KEPT_SLOT + i, e);
