@@ -5,7 +5,7 @@ tg_status tg_layout_check(const tg_optimizer *o, const tg_layout *layout, size_t
                           bool on_device) {
   size_t next = 0;
   if (!o->whole) return TG_OK;
-  if (on_device)
+  if (on_device && !o->path_step)
     TG_FAIL(TG_ECONFIG,
             "optimizer.name=%s: works on whole tensors, in host memory only: set server.device=cpu",
             o->name);
