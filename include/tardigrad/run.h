@@ -108,6 +108,7 @@ typedef struct tg_record {
   double consensus;
   double late_s; /* how long ago it happened */
   double epoch, lr, loss_sum, correction_ratio, compute_s, wait_s, network_s, sim_s;
+  double comm_s, exposed_s; /* as in tg_msg: overlap is 1 - exposed_s / comm_s, over sums */
 } tg_record;
 TG_CHECKED tg_status tg_recorder_push(tg_recorder *r, const tg_record *record);
 TG_CHECKED tg_status tg_recorder_evaluated(tg_recorder *r, uint64_t update, double epoch,

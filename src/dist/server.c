@@ -88,21 +88,24 @@ static tg_status check(const tg_server *s, const tg_msg *in) {
 
 /* ---- what it means ---- */
 
+/* Where it is one too many the worker's next gradient is issued all the same, and its weights are
+ * there: the message is in the trace, so whoever goes on from here must not ask for it again. */
 static tg_status drop(tg_server *s, const tg_msg *in, tg_server_event *event) {
   tg_server_state *t = &s->state;
   uint32_t m = in->worker;
   event->nonfinite = true;
   t->nonfinite++;
-  if (t->nonfinite > s->options.max_nonfinite)
-    TG_FAIL(TG_EDIVERGED,
-            "diverged: %llu gradients were not finite (train.max_nonfinite = %llu); the last one "
-            "from worker %u at update %llu, staleness %llu (mean %.2f)",
-            (unsigned long long)t->nonfinite, (unsigned long long)s->options.max_nonfinite, m,
-            (unsigned long long)t->update, (unsigned long long)(t->update - t->version[m]),
-            s->counted ? (double)s->staleness_sum / (double)s->counted : 0.0);
+  uint64_t late_by = t->update - t->version[m];
   t->issued--;
   tg_server_go_on(s, m, false);
-  return TG_OK;
+  if (t->nonfinite <= s->options.max_nonfinite) return TG_OK;
+  if (t->pending[m] == TG_MSG_WEIGHTS) TG_TRY(tg_server_serve(s, m));
+  TG_FAIL(TG_EDIVERGED,
+          "diverged: %llu gradients were not finite (train.max_nonfinite = %llu); the last one "
+          "from worker %u at update %llu, staleness %llu (mean %.2f)",
+          (unsigned long long)t->nonfinite, (unsigned long long)s->options.max_nonfinite, m,
+          (unsigned long long)t->update, (unsigned long long)late_by,
+          s->counted ? (double)s->staleness_sum / (double)s->counted : 0.0);
 }
 
 /* It came too late: its worker goes on with the current weights. */
@@ -210,10 +213,12 @@ static tg_status gather_whole(tg_server *s, tg_span span, tg_update *u) {
   return TG_OK;
 }
 
+/* A device has all of it where the span is. */
 static tg_status collect(tg_server *s, const tg_update *u, tg_span span, float *g) {
   s->collected += span.hi - span.lo;
   if (!s->options.optimizer->whole || s->collected < s->options.n) return TG_OK;
-  return tg_update_whole(u, &s->options.layout, s->options.n, u->whole ? u->whole : g, &s->sums);
+  return tg_live_whole(&s->live, u, &s->options.layout, u->whole ? u->whole : g - span.lo,
+                       &s->sums);
 }
 
 tg_update tg_server_update(tg_server *s, uint32_t m) {
@@ -244,11 +249,13 @@ tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
   if (s->event.counts) TG_TRY(tg_server_gather(s, span, &g, &on_device));
   if (s->event.applied) {
     TG_TRY(gather_whole(s, span, &u));
-    TG_TRY(tg_live_update(&s->live, &u, span, g, on_device, &s->sums));
+    if (!on_device) TG_TRY(tg_live_take(&s->live, span, &g));
+    TG_TRY(tg_live_update(&s->live, &u, span, g, s->live.device != NULL, &s->sums));
     TG_TRY(collect(s, &u, span, g));
   } else if (s->event.serves) {
     TG_TRY(tg_live_serve(&s->live, &u, span));
   }
+  if (tg_server_waits(s)) span = (tg_span){0, s->collected < s->options.n ? 0 : s->options.n};
   return s->event.serves ? tg_server_show(s, m, span) : TG_OK;
 }
 

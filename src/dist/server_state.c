@@ -105,6 +105,8 @@ static tg_status make_state(tg_server *s) {
 
 static tg_status make_live(tg_server *s) {
   const tg_server_state *t = &s->state;
+  const tg_update like = {
+      .rule = s->options.rule, .optimizer = s->options.optimizer, .hyper = s->options.hyper};
   tg_live_open(&s->live, s->options.device, s->options.n);
   s->bak = calloc(s->options.workers, sizeof *s->bak);
   s->rule_state = calloc(t->rule_state_count + 1, sizeof *s->rule_state);
@@ -115,6 +117,7 @@ static tg_status make_live(tg_server *s) {
   for (size_t i = 0; i < t->rule_state_count; i++)
     TG_TRY(tg_live_add(&s->live, t->rule_state[i], &s->rule_state[i]));
   for (size_t i = 0; i < t->slot_count; i++) TG_TRY(tg_live_add(&s->live, t->slot[i], &s->slot[i]));
+  TG_TRY(tg_live_whole_open(&s->live, &like, &s->options.layout));
   return t->sum ? tg_live_add(&s->live, t->sum, &s->sum) : TG_OK;
 }
 

@@ -5,10 +5,6 @@
 #include "tardigrad/paths.h"
 #include "tardigrad/update.h"
 
-enum {
-  TG_PATH_PARTS = 8 /* of the rows of a layer, summed side by side: fixed, so that sums repeat */
-};
-
 /* Products of skeletons of a block, at one vector of weights: p[n][j] from the input to unit j of
  * node layer n, q[n][j] from it to the output, by the routes of paths.h. A weight of layer l from
  * unit i to unit o has the path value w p[l-1][i] q[l][o]. */
@@ -33,7 +29,7 @@ typedef struct tg_path_factors {
   const float *then_c, *then_u; /* the same where the gradient was computed */
   float row_c, row_u, row_r, row_then_c, row_then_u;
   const float *norm; /* [taps] of this row, or NULL: optimizer.gsgd.norm=published */
-  size_t taps;
+  size_t taps, tap;  /* which of them the first weight is */
 } tg_path_factors;
 
 typedef struct tg_path_work {

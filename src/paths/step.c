@@ -48,7 +48,7 @@ static void move(const pass *x, size_t at, size_t n, const tg_path_factors *f, d
     p[i] = w[i] * (f->row_c * f->c[i]);
   }
   if (f->norm)
-    for (size_t i = 0; i < n; i++) d[i] *= f->norm[i % f->taps];
+    for (size_t i = 0; i < n; i++) d[i] *= f->norm[(f->tap + i) % f->taps];
   if (x->compensates) {
     for (size_t i = 0; i < n; i++) bak[i] = then[i] * (f->row_then_c * f->then_c[i]);
     u->rule->compensate(&u->hyper, n, p, bak, u->rule_state ? u->rule_state + at : NULL, d,
@@ -84,13 +84,16 @@ static void move_outside(const pass *x, tg_span span) {
 
 /* ---- a block's factors ---- */
 
+/* What is divided by: with a clamp not nearer to 0 than this. */
+static float nonzero(const pass *x, float c) {
+  const float least = x->u->hyper.keys.path_clamp > 0 ? 1e-6f : 0;
+  if (fabsf(c) >= least) return c;
+  x->work->clamped++;
+  return c < 0 ? -least : least;
+}
+
 static float inverse(const pass *x, float c) {
-  float least = x->u->hyper.keys.path_clamp > 0 ? 1e-6f : 0;
-  if (fabsf(c) < least) {
-    x->work->clamped++;
-    c = c < 0 ? -least : least;
-  }
-  return 1 / c;
+  return 1 / nonzero(x, c);
 }
 
 /* Factors of a row's columns: unit i of `count`, `taps` times each. p of now and then; R where the
@@ -137,12 +140,11 @@ static void move_row(const pass *x, const tg_path_layer *y, size_t o, tg_path_fa
   const tg_path_factors row = f;
   double *sums = x->work->sums + 2 * o;
   sums[0] = sums[1] = 0;
-  /* A multiple of the taps, so that norms begin anew with each piece. */
-  size_t most = y->taps < TG_BLOCK ? TG_BLOCK / y->taps * y->taps : TG_BLOCK;
-  for (size_t i = 0; i < cols; i += most) {
+  for (size_t i = 0; i < cols; i += TG_BLOCK) {
+    f.tap = i % y->taps;
     f.c = row.c + i, f.u = row.u + i, f.r = row.r + i;
     f.then_c = row.then_c + i, f.then_u = row.then_u + i;
-    move(x, y->offset + o * cols + i, cols - i < most ? cols - i : most, &f, sums);
+    move(x, y->offset + o * cols + i, cols - i < TG_BLOCK ? cols - i : TG_BLOCK, &f, sums);
   }
   serve(x, y->offset + o * cols, cols);
 }
@@ -234,7 +236,8 @@ static void put_back(const pass *x) {
 
 /* R, in its limits. */
 static float ratio_of(const pass *x, float v, float step) {
-  double least = x->u->hyper.keys.path_clamp, ratio = 1 - (double)x->u->hyper.lr * step / v;
+  double least = x->u->hyper.keys.path_clamp,
+         ratio = 1 - (double)x->u->hyper.lr * step / nonzero(x, v);
   if (least > 0 && !(ratio >= least && ratio <= 1 / least)) {
     x->work->clamped++;
     ratio = ratio > 1 / least ? 1 / least : least;
@@ -249,7 +252,7 @@ static void skeleton_gradients(const pass *x, size_t lo, size_t n, float *d) {
   for (size_t i = 0; i < n; i++) {
     size_t at = tg_path_skeleton(b, b->special, lo + i);
     double a = y->hollow ? 1 : x->then[at];
-    double by = x->k->then.v[lo + i];
+    double by = nonzero(x, x->k->then.v[lo + i]);
     /* The published norm divides here, and multiplies everywhere else. */
     if (x->u->hyper.keys.path_norm) by *= x->work->norm[(lo + i) * y->taps + y->centre];
     d[i] = (float)((a * x->k->g[lo + i] - x->k->sum[lo + i]) / by);

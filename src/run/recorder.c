@@ -38,7 +38,8 @@ struct tg_recorder {
   tg_recorder_options options;
   uint64_t *count; /* COUNT_FIXED, histogram [TG_STALENESS_BINS], pushes [workers], those of them
                       that came too late [workers], bytes [workers] */
-  double *real;    /* REAL_FIXED, compute_s [workers], wait_s, network_s [workers] */
+  double
+      *real; /* REAL_FIXED, compute_s [workers], wait_s, network_s, comm_s, exposed_s [workers] */
   size_t counts, reals;
   double started, shown;
   double loss, rate;    /* of the last train line, for the progress line */
@@ -66,13 +67,19 @@ static double *wait_s(tg_recorder *r) {
 static double *network_s(tg_recorder *r) {
   return wait_s(r) + r->options.workers;
 }
+static double *comm_s(tg_recorder *r) {
+  return network_s(r) + r->options.workers;
+}
+static double *exposed_s(tg_recorder *r) {
+  return comm_s(r) + r->options.workers;
+}
 
 tg_status tg_recorder_create(const tg_recorder_options *options, tg_recorder **out) {
   tg_recorder *r = calloc(1, sizeof *r);
   if (!r) TG_FAIL(TG_ERUNTIME, "no memory for counters");
   r->options = *options;
   r->counts = COUNT_FIXED + TG_STALENESS_BINS + 3 * (size_t)options->workers;
-  r->reals = REAL_FIXED + 3 * (size_t)options->workers;
+  r->reals = REAL_FIXED + 5 * (size_t)options->workers;
   r->count = calloc(r->counts, sizeof *r->count);
   r->real = calloc(r->reals, sizeof *r->real);
   if (!r->count || !r->real) {
@@ -188,6 +195,8 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
   compute_s(r)[x->worker] += x->compute_s;
   wait_s(r)[x->worker] += x->wait_s;
   network_s(r)[x->worker] += x->network_s;
+  comm_s(r)[x->worker] += x->comm_s;
+  exposed_s(r)[x->worker] += x->exposed_s;
   if (x->late) {
     late(r)[x->worker]++;
     r->count[LATE]++;
@@ -249,6 +258,10 @@ static tg_status worker_line(tg_recorder *r, uint32_t w, uint64_t update, double
   tg_metrics_real(m, "wait_s", wait_s(r)[w]);
   /* Nobody measures it where gradients are summed, or simulated. */
   if (network_s(r)[w] > 0) tg_metrics_real(m, "network_s", network_s(r)[w]);
+  if (comm_s(r)[w] > 0) {
+    tg_metrics_real(m, "comm_s", comm_s(r)[w]);
+    tg_metrics_real(m, "exposed_s", exposed_s(r)[w]);
+  }
   tg_metrics_count(m, "bytes", bytes(r)[w]);
   return tg_metrics_end(m);
 }

@@ -6,7 +6,6 @@
 #include "run/report_parts.h"
 
 /* Below this r the corrected gradient is the late gradient, for what a test error can tell. */
-static const double NOTICEABLE = 1e-2;
 
 /* ---- about single runs ---- */
 
@@ -26,7 +25,7 @@ static bool lacks_final(const tg_report_run *r) {
 }
 
 static bool corrects_little(const tg_report_run *r) {
-  return tg_report_corrects(r) && r->ratio_mean > 0 && r->ratio_mean < NOTICEABLE;
+  return tg_report_corrects(r) && r->ratio_mean > 0 && r->ratio_mean < TG_NOTICEABLE;
 }
 
 static void tell_ratio(FILE *out, const tg_report_run *r) {
