@@ -7,8 +7,8 @@
 
 enum { KEPT = 32, OF_A_UNIT = 5 /* two weights that enter it, two that leave it, a bias */ };
 
-static tg_graph *graph_of(size_t n) {
-  const int64_t units = (int64_t)(n / OF_A_UNIT), left = (int64_t)(n % OF_A_UNIT);
+static tg_graph *graph_of(size_t n, bool block) {
+  const int64_t units = block ? (int64_t)(n / OF_A_UNIT) : 0, left = (int64_t)n - OF_A_UNIT * units;
   tg_graph *g;
   ck_assert(tg_graph_create(&g) == TG_OK);
   tg_value *x = tg_input(g, "x", (tg_shape){2, {1, 2}});
@@ -21,16 +21,27 @@ static tg_graph *graph_of(size_t n) {
   return g;
 }
 
-const tg_paths *any_paths(size_t n) {
+static const tg_paths *kept_paths(size_t n, bool block) {
   static struct {
     size_t n;
+    bool block;
     tg_paths *paths;
   } kept[KEPT];
   int i = 0;
-  while (i < KEPT && kept[i].paths && kept[i].n != n) i++;
+  while (i < KEPT && kept[i].paths && (kept[i].n != n || kept[i].block != block)) i++;
   ck_assert_int_lt(i, KEPT);
   if (kept[i].paths) return kept[i].paths;
   kept[i].n = n;
-  ck_assert_msg(tg_paths_create(graph_of(n), &kept[i].paths) == TG_OK, "%s", tg_status_message());
+  kept[i].block = block;
+  ck_assert_msg(tg_paths_create(graph_of(n, block), &kept[i].paths) == TG_OK, "%s",
+                tg_status_message());
   return kept[i].paths;
+}
+
+const tg_paths *any_paths(size_t n) {
+  return kept_paths(n, true);
+}
+
+const tg_paths *no_paths(size_t n) {
+  return kept_paths(n, false);
 }

@@ -7,5 +7,7 @@
 /* Two dense layers with a bias between them, and what is left over outside; of few parameters
  * nothing is in a block. Memory: kept, and given out again for the same n. */
 const struct tg_paths *any_paths(size_t n);
+/* All of it outside: for weights that begin at 0, where a skeleton may not. */
+const struct tg_paths *no_paths(size_t n);
 
 #endif

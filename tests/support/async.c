@@ -64,6 +64,7 @@ tg_status async_server_options(const async_options *o, tg_server_options *out) {
   out->hyper.lambda = out->rule->default_lambda;
   out->hyper.keys = default_keys(out->optimizer);
   out->layout = any_layout(out->n);
+  out->layout.paths = no_paths(out->n);
   out->hyper.staleness_bound = o->staleness_bound;
   out->hyper.delay_threshold = o->delay_threshold;
   out->hyper.backup_workers = o->backup_workers;
