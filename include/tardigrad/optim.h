@@ -81,7 +81,7 @@ static inline size_t tg_optimizer_slot_length(const tg_optimizer *o, const tg_op
 }
 
 /* tg_layout_check - TG_ECONFIG where an optimiser of whole tensors cannot work: the tensors are not
- * together [0,n), or the vectors lie in a device's memory. */
+ * together [0,n), or the vectors lie in a device's memory, where only those in path space work. */
 TG_CHECKED tg_status tg_layout_check(const tg_optimizer *o, const tg_layout *layout, size_t n,
                                      bool on_device);
 
