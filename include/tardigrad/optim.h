@@ -40,7 +40,8 @@ typedef struct tg_optimizer {
    * NULL: `whole` does it. */
   void (*apply)(const tg_hyper *h, size_t n, float *w, const float *g, float *const *slot);
   /* whole - of optimisers that look at whole tensors, once an update when all of the gradient is
-   * there: g [n], in host memory like all that *u points at; g may be overwritten. u->hyper is
+   * there: g [n], in host memory like all that *u points at; g may be overwritten. (On a device its
+   * own kernels do it: backend.h, whole_open.) u->hyper is
    * prepared. Adds to *sums what it compensates itself (path_step). What it leaves does not depend
    * on the number of threads. */
   tg_status (*whole)(const struct tg_update *u, const tg_layout *layout, float *g,
