@@ -1,7 +1,8 @@
 /* config.h - the configuration: one struct, made from tardigrad/options.def.
  *
- * Field names are section_key: cfg->train_batch is train.batch. Precedence: command line, then
- * file, then default. */
+ * Field names are section_key: cfg->train_batch is train.batch, and of a section within a section
+ * cfg->optimizer_gsgd_norm is optimizer.gsgd.norm. Precedence: command line, then file, then
+ * default. */
 #ifndef TARDIGRAD_CONFIG_H
 #define TARDIGRAD_CONFIG_H
 

@@ -1,6 +1,7 @@
 /* options_end.h - forgets the row macros of options.def, so that it can be expanded again. No
  * guard: included after each expansion. */
 #undef TG_SECTION
+#undef TG_INNER
 #undef TG_TEXT
 #undef TG_INT
 #undef TG_AUTO

@@ -112,7 +112,6 @@ typedef struct tg_server_state {
   uint64_t update, samples, nonfinite, late; /* counters */
   uint64_t gathered;                         /* gradients in sum */
   uint64_t issued;                           /* gradients that counted or are outstanding */
-  uint64_t next_eval, next_checkpoint; /* indices of the next boundaries; derived from samples */
 } tg_server_state;
 
 typedef struct tg_server tg_server;

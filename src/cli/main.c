@@ -1,6 +1,7 @@
 /* main.c - arguments, one command, its exit code. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "tardigrad/log.h"
@@ -38,6 +39,15 @@ static const char **option_place(const tg_command *c, const char *word, tg_args 
   return NULL;
 }
 
+/* Keys change something, and that comes first: a word with "=" there is it only if there is a file
+ * of that name. */
+static tg_status check_first(const tg_command *c, const char *word) {
+  const char *place = strchr(c->usage, ' ') + 1;
+  if (!(c->takes & TG_TAKES_KEYS) || !strchr(word, '=') || access(word, F_OK) == 0) return TG_OK;
+  TG_FAIL(TG_EUSAGE, "%s: %.*s comes first, before '%s': usage: tardigrad %s", c->name,
+          (int)strcspn(place, " "), place, word, c->usage);
+}
+
 /* Sorts argv into args; words and assignments are kept in `store` [argc]. */
 static tg_status sort_arguments(const tg_command *c, int argc, char **argv, const char **store,
                                 tg_args *args) {
@@ -56,6 +66,7 @@ static tg_status sort_arguments(const tg_command *c, int argc, char **argv, cons
       *--back = word;
       args->assignments++;
     } else {
+      if (args->words == 0) TG_TRY(check_first(c, word));
       *front++ = word;
       args->words++;
     }

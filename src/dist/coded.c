@@ -16,7 +16,8 @@ void tg_coded_close(tg_coded *d) {
   *d = (tg_coded){0};
 }
 
-tg_status tg_coded_open(tg_coded *d, tg_coder *coder, bool votes, uint32_t workers) {
+tg_status tg_coded_open(tg_coded *d, tg_coder *coder, bool votes, uint32_t workers, uint32_t first,
+                        uint32_t count) {
   *d = (tg_coded){.coder = coder, .votes = votes, .workers = workers};
   if (votes && !(coder && coder->codec->vote))
     TG_FAIL(TG_ECONFIG, "a vote needs a codec of signs, not %s",
@@ -24,8 +25,8 @@ tg_status tg_coded_open(tg_coded *d, tg_coder *coder, bool votes, uint32_t worke
   if (!coder) return TG_OK;
   d->message = calloc(workers, sizeof *d->message);
   d->bytes = calloc(workers, sizeof *d->bytes);
-  bool enough = d->message && d->bytes;
-  for (uint32_t m = 0; enough && m < workers; m++)
+  bool enough = d->message && d->bytes, own = votes && count > 0;
+  for (uint32_t m = own ? first : 0; enough && m < (own ? first + count : workers); m++)
     enough = (d->message[m] = tg_alloc_aligned(coder->room));
   if (!enough) TG_FAIL(TG_ERUNTIME, "no memory for encoded gradients of %u workers", workers);
   return TG_OK;

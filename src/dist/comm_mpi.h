@@ -135,10 +135,11 @@ tg_status tg_mpi_collect(tg_comm *c, bool ask);
 tg_status tg_mpi_hand_out(tg_comm *c);
 /* tg_mpi_state_give - the server's first message to a worker of a resumed run.
  * tg_mpi_state_take - before a worker is told that the run is over: a longer run goes on from it.
- * tg_mpi_state_answer - the worker's answer to TG_MSG_STATE. */
+ * tg_mpi_state_answer - the worker's answer to TG_MSG_STATE; pushed: the last message that it sent
+ * was a gradient, and not an evaluation, which changes no state. */
 TG_CHECKED tg_status tg_mpi_state_give(tg_comm *c, uint32_t m);
 TG_CHECKED tg_status tg_mpi_state_take(tg_comm *c, uint32_t m);
-TG_CHECKED tg_status tg_mpi_state_answer(tg_comm *c, const tg_msg *in);
+TG_CHECKED tg_status tg_mpi_state_answer(tg_comm *c, const tg_msg *in, bool pushed);
 /* tg_mpi_server_expects - whether worker m has been sent something, and not that it is to stop. */
 bool tg_mpi_server_expects(const tg_comm *c, uint32_t m);
 /* tg_mpi_server_holds - whether worker m's last message was taken and it has had no answer since.

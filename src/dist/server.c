@@ -301,8 +301,5 @@ tg_status tg_server_fetch(tg_server *s) {
 }
 
 tg_server_state tg_server_state_of(tg_server *s) {
-  tg_server_state state = s->state;
-  state.next_eval = boundaries(s, s->options.eval_every, state.samples) + 1;
-  state.next_checkpoint = boundaries(s, s->options.checkpoint_every, state.samples) + 1;
-  return state;
+  return s->state;
 }

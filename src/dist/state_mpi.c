@@ -70,9 +70,10 @@ tg_status tg_mpi_state_give(tg_comm *c, uint32_t m) {
   return carry_all(c, m, true, false);
 }
 
-tg_status tg_mpi_state_answer(tg_comm *c, const tg_msg *in) {
+tg_status tg_mpi_state_answer(tg_comm *c, const tg_msg *in, bool pushed) {
   if (vectors_of(c) == 0)
     TG_FAIL(TG_ERUNTIME, "worker %u: the server asked for residuals, the codec keeps none",
             in->worker);
-  return carry_all(c, (uint32_t)c->rank - 1, in->samples != FOLLOWS, in->samples == WANT_BEFORE);
+  return carry_all(c, (uint32_t)c->rank - 1, in->samples != FOLLOWS,
+                   in->samples == WANT_BEFORE && pushed);
 }

@@ -309,7 +309,7 @@ tg_status tg_sync_create(const tg_sync_options *o, const float *w0, const float 
   tg_sync *y = calloc(1, sizeof *y);
   if (!y) TG_FAIL(TG_ERUNTIME, "no memory for a synchronous run");
   TG_DO(tg_in_step_open(&y->in, o, o->workers));
-  TG_DO(tg_coded_open(&y->coded, o->worker.coder, o->rule->votes, o->workers));
+  TG_DO(tg_coded_open(&y->coded, o->worker.coder, o->rule->votes, o->workers, o->first, o->count));
   TG_DO(allocate(y));
   memcpy(y->state.w, w0, o->n * sizeof *w0);
   if (o->k) memcpy(y->state.b, b0, o->k * sizeof *b0);

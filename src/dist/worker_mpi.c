@@ -29,7 +29,7 @@ static tg_status wait_header(tg_comm *c) {
   TG_TRY(tg_mpi_finish(&wait, &k->header, 1, &done));
   k->header_posted = false;
   if (k->in.kind != TG_MSG_STATE) return TG_OK;
-  TG_TRY(tg_mpi_state_answer(c, &k->in));
+  TG_TRY(tg_mpi_state_answer(c, &k->in, k->out.kind == TG_MSG_PUSH));
   return wait_header(c);
 }
 
@@ -146,7 +146,8 @@ tg_status tg_mpi_work(tg_comm *c, uint32_t *stop_flags) {
     TG_TRY(receive(c));
     if (k->in.kind == TG_MSG_STOP) break;
     double computing = tg_clock_s();
-    if (c->o.worker.coder) TG_TRY(tg_coder_remember(c->o.worker.coder));
+    if (c->o.worker.coder && k->in.kind == TG_MSG_WEIGHTS)
+      TG_TRY(tg_coder_remember(c->o.worker.coder));
     TG_TRY(tg_worker_step(c->o.compute, &c->o.worker, &k->in, k->w, k->b, &k->out));
     double computed = tg_clock_s();
     k->out.wait_s = computing - waiting;

@@ -4,10 +4,16 @@
 #include "run/config_parts.h"
 #include "tardigrad/registry.h"
 
+/* "run", or for a section within a section what TG_DOTTED_ says of it: that brings a second
+ * argument along, and otherwise is just a word. */
+#define SECOND(first, second, ...) second
+#define SECOND_OF(...)             SECOND(__VA_ARGS__)
+#define SECTION(section)           SECOND_OF(TG_DOTTED_##section, #section, )
+
 #define ROW(section_, key_, kind_, initial_, min_, max_, values_, help_)                           \
-  {.section = #section_,                                                                           \
+  {.section = SECTION(section_),                                                                   \
    .key = #key_,                                                                                   \
-   .name = #section_ "." #key_,                                                                    \
+   .name = SECTION(section_) "." #key_,                                                            \
    .kind = kind_,                                                                                  \
    .offset = offsetof(tg_config, section_##_##key_),                                               \
    .initial = initial_,                                                                            \
@@ -37,14 +43,15 @@ const tg_option tg_options[] = {
      .help = "auto: go on from the newest whole checkpoint of this run, or start"}};
 const size_t tg_option_count = sizeof tg_options / sizeof *tg_options;
 
-#define TG_SECTION(section, help) {#section, help},
+#define TG_SECTION(section, help)    {#section, help},
+#define TG_INNER(outer, inner, help) {#outer "." #inner, help},
 const tg_section tg_sections[] = {
 #include "tardigrad/options.def"
 #include "tardigrad/options_end.h"
 };
 const size_t tg_section_count = sizeof tg_sections / sizeof *tg_sections;
 
-enum { NAMES = sizeof tg_options / sizeof *tg_options };
+enum { NAMES = sizeof tg_options / sizeof *tg_options + sizeof tg_sections / sizeof *tg_sections };
 
 const tg_option *tg_option_find(const char *name) {
   for (size_t i = 0; i < tg_option_count; i++)
@@ -58,54 +65,68 @@ bool tg_section_known(const char *name) {
   return false;
 }
 
-/* The option whose key is exactly `key`, in whatever section. */
-static const char *by_key(const char *key) {
-  for (size_t i = 0; i < tg_option_count; i++)
-    if (strcmp(tg_options[i].key, key) == 0) return tg_options[i].name;
+/* ---- names that are none ---- */
+
+/* Options and sections, in this order. */
+static const char *name_at(size_t i) {
+  return i < tg_option_count ? tg_options[i].name : tg_sections[i - tg_option_count].name;
+}
+
+static const char *leaf(const char *name) {
+  const char *dot = strrchr(name, '.');
+  return dot ? dot + 1 : name;
+}
+
+/* What is called exactly `key`, in whatever section. */
+static const char *by_leaf(const char *key) {
+  for (size_t i = 0; i < NAMES; i++)
+    if (strcmp(leaf(name_at(i)), key) == 0) return name_at(i);
   return NULL;
 }
 
-/* The nearest option of one section: "sync.lamda" is rather sync.lambda than another section's key,
- * however short the whole name is. */
-static const char *within(const char *section, size_t length, const char *key) {
+static const char *nearest_leaf(const char *key) {
   const char *keys[NAMES];
-  size_t index[NAMES], count = 0;
-  for (size_t i = 0; i < tg_option_count; i++) {
-    const char *s = tg_options[i].section;
-    if (strlen(s) != length || strncmp(s, section, length) != 0) continue;
-    keys[count] = tg_options[i].key;
-    index[count++] = i;
+  for (size_t i = 0; i < NAMES; i++) keys[i] = leaf(name_at(i));
+  const char *near = tg_nearest(key, keys, NAMES);
+  return near ? by_leaf(near) : NULL;
+}
+
+/* How much of a name is the innermost section that there is, with its dot: 15 of
+ * "optimizer.gsgd.nrom", 10 of "optimizer.gsdg.norm". */
+static size_t known_section(const char *name) {
+  char section[64];
+  size_t known = 0;
+  for (const char *dot = strchr(name, '.'); dot; dot = strchr(dot + 1, '.')) {
+    snprintf(section, sizeof section, "%.*s", (int)(dot - name), name);
+    if (tg_section_known(section)) known = (size_t)(dot - name) + 1;
   }
-  const char *near = tg_nearest(key, keys, count);
-  for (size_t i = 0; near && i < count; i++)
-    if (keys[i] == near) return tg_options[index[i]].name;
-  return NULL;
+  return known;
+}
+
+/* The nearest of what begins as `name` does: "sync.lamda" is rather sync.lambda than another
+ * section's key, however short the whole name is. */
+static const char *nearest_behind(const char *name, size_t length) {
+  const char *rest[NAMES];
+  size_t count = 0;
+  for (size_t i = 0; i < NAMES; i++)
+    if (strncmp(name_at(i), name, length) == 0) rest[count++] = name_at(i) + length;
+  const char *near = tg_nearest(name + length, rest, count);
+  return near ? near - length : NULL;
 }
 
 const char *tg_option_nearest(const char *name) {
-  const char *dot = strchr(name, '.'), *key = dot ? dot + 1 : name, *near;
-  if ((near = by_key(key))) return near;
-  if (dot && (near = within(name, (size_t)(dot - name), key))) return near;
-  const char *names[NAMES];
-  size_t count = 0;
-  for (size_t i = 0; dot && i < tg_option_count; i++) names[count++] = tg_options[i].name;
-  for (size_t i = 0; !dot && i < tg_section_count; i++) names[count++] = tg_sections[i].name;
-  if (!dot) names[count++] = "resume";
-  if ((near = tg_nearest(name, names, count))) return near;
-  for (size_t i = count = 0; i < tg_option_count; i++) names[count++] = tg_options[i].key;
-  near = tg_nearest(key, names, count);
-  return near ? by_key(near) : NULL;
+  const char *near = by_leaf(leaf(name));
+  if (!near) near = nearest_behind(name, known_section(name));
+  return near ? near : nearest_leaf(leaf(name));
 }
 
 const char *tg_option_known(const char *name, char *out, size_t bytes) {
-  char section[64] = "";
-  size_t used = 0, length = strcspn(name, ".");
-  if (length < sizeof section) memcpy(section, name, length);
-  bool keys = strchr(name, '.') && tg_section_known(section);
+  size_t used = 0, length = known_section(name);
   *out = 0;
-  for (size_t i = 0; i < (keys ? tg_option_count : tg_section_count); i++) {
-    if (keys && strcmp(tg_options[i].section, section) != 0) continue;
-    const char *word = keys ? tg_options[i].key : tg_sections[i].name;
+  for (size_t i = 0; i < NAMES; i++) {
+    const char *word = name_at(i) + length;
+    if (strncmp(name_at(i), name, length) != 0 || strchr(word, '.')) continue;
+    if (length == 0 && !tg_section_known(word)) continue;
     int n = snprintf(out + used, bytes - used, "%s%s", used ? ", " : "", word);
     if (n < 0 || (size_t)n >= bytes - used) break;
     used += (size_t)n;

@@ -56,6 +56,16 @@ static const size_t words_offset[] = {
       .sequence = {.entry = entry_, .min = 0, .max = TG_MAX_ITEMS}                                 \
     }                                                                                              \
   }
+/* Sections are mappings in the file, and parts of the same struct here. */
+#define SECTION_FIELD(key_, fields_)                                                               \
+  {                                                                                                \
+    .key = key_, .data_offset = 0, .value = {                                                      \
+      .type = CYAML_MAPPING,                                                                       \
+      .flags = CYAML_FLAG_OPTIONAL,                                                                \
+      .data_size = sizeof(words),                                                                  \
+      .mapping = {.fields = fields_}                                                               \
+    }                                                                                              \
+  }
 
 static const cyaml_schema_value_t entry_word = WORD_VALUE(0);
 static const cyaml_schema_field_t step_fields[] = {
@@ -67,10 +77,26 @@ static const cyaml_schema_value_t entry_step = {.type = CYAML_MAPPING,
                                                 .data_size = 2 * sizeof(char *),
                                                 .mapping = {.fields = step_fields}};
 
+/* Where in `fields` each of them is; a section's begin behind BEFORE_. */
+enum {
+#define TG_SECTION(s, help)           BEFORE_##s,
+#define TG_INNER(s, i, help)          AT_##s##_##i, BEFORE_##s##_##i,
+#define TG_TEXT(s, k, v, values, h)   AT_##s##_##k,
+#define TG_INT(s, k, v, min, max, h)  AT_##s##_##k,
+#define TG_AUTO(s, k, max, h)         AT_##s##_##k,
+#define TG_REAL(s, k, v, min, max, h) AT_##s##_##k,
+#define TG_BOOL(s, k, v, h)           AT_##s##_##k,
+#define TG_INTS(s, k, v, min, max, h) AT_##s##_##k,
+#define TG_STEPS(s, k, h)             AT_##s##_##k,
+#include "tardigrad/options.def"
+#include "tardigrad/options_end.h"
+};
+
 /* All sections' fields in one array; a section's begin after the end mark of the one before. Free
  * text is written in quotes, so that other readers do not take it for a number or for nothing. */
-#define FIELD(s, k, flags)  WORD_FIELD(#k, offsetof(words, s##_##k), flags),
-#define TG_SECTION(s, help) CYAML_FIELD_END,
+#define FIELD(s, k, flags)   WORD_FIELD(#k, offsetof(words, s##_##k), flags),
+#define TG_SECTION(s, help)  CYAML_FIELD_END,
+#define TG_INNER(s, i, help) SECTION_FIELD(#i, &fields[BEFORE_##s##_##i + 1]), CYAML_FIELD_END,
 #define TG_TEXT(s, k, v, values, h)                                                                \
   FIELD(s, k, sizeof(values) == 1 ? CYAML_FLAG_SCALAR_QUOTE_DOUBLE : CYAML_FLAG_DEFAULT)
 #define TG_INT(s, k, v, min, max, h)  FIELD(s, k, CYAML_FLAG_DEFAULT)
@@ -86,27 +112,7 @@ static const cyaml_schema_field_t fields[] = {
 #include "tardigrad/options_end.h"
     CYAML_FIELD_END};
 
-enum {
-#define TG_SECTION(s, help)           BEFORE_##s,
-#define TG_TEXT(s, k, v, values, h)   AT_##s##_##k,
-#define TG_INT(s, k, v, min, max, h)  AT_##s##_##k,
-#define TG_AUTO(s, k, max, h)         AT_##s##_##k,
-#define TG_REAL(s, k, v, min, max, h) AT_##s##_##k,
-#define TG_BOOL(s, k, v, h)           AT_##s##_##k,
-#define TG_INTS(s, k, v, min, max, h) AT_##s##_##k,
-#define TG_STEPS(s, k, h)             AT_##s##_##k,
-#include "tardigrad/options.def"
-#include "tardigrad/options_end.h"
-};
-
-/* Sections are mappings in the file, and parts of the same struct here. */
-#define TG_SECTION(s, help)                                                                        \
-  {.key = #s,                                                                                      \
-   .data_offset = 0,                                                                               \
-   .value = {.type = CYAML_MAPPING,                                                                \
-             .flags = CYAML_FLAG_OPTIONAL,                                                         \
-             .data_size = sizeof(words),                                                           \
-             .mapping = {.fields = &fields[BEFORE_##s + 1]}}},
+#define TG_SECTION(s, help) SECTION_FIELD(#s, &fields[BEFORE_##s + 1]),
 static const cyaml_schema_field_t top_fields[] = {
 #include "tardigrad/options.def"
 #include "tardigrad/options_end.h"
@@ -159,14 +165,21 @@ static const char *kind_name(const char *event) {
                                      : "a single value";
 }
 
+/* A key or section is right, but for being written "train.batch: 3". */
+static tg_status with_dots(const tg_origin *origin, const char *path) {
+  char how[320] = "";
+  size_t used = 0;
+  for (const char *word = path, *dot; (dot = strchr(word, '.')); word = dot + 1)
+    used += (size_t)snprintf(how + used, sizeof how - used, "'%.*s:', %s", (int)(dot - word), word,
+                             strchr(dot + 1, '.') ? "in it " : "and in it ");
+  return tg_origin_fail(origin, path, "keys are written below their section: %s'%s: ...'", how,
+                        strrchr(path, '.') + 1);
+}
+
 static tg_status unknown_key(const tg_origin *origin, const char *where, const char *key) {
   char path[320], known[384];
   snprintf(path, sizeof path, "%s%s%s", where, *where ? "." : "", key);
-  const tg_option *option = tg_option_find(path);
-  if (option && !*where)
-    return tg_origin_fail(origin, path,
-                          "keys are written below their section: '%s:', and in it '%s: ...'",
-                          option->section, option->key);
+  if (tg_option_find(path) || tg_section_known(path)) return with_dots(origin, path);
   if (strchr(where, '[')) return tg_origin_fail(origin, path, "unknown key (known: epoch, factor)");
   const char *near = tg_option_nearest(path);
   if (near) return tg_origin_fail(origin, path, "unknown key (nearest: %s)", near);

@@ -31,9 +31,9 @@ void tg_array_list_free(tg_array_list *list) {
 
 tg_status tg_server_arrays(tg_array_list *list, const tg_server_state *s, size_t n, size_t k,
                            size_t ks, uint32_t workers, uint64_t *counters) {
-  const uint64_t now[TG_SERVER_COUNTERS] = {s->update,    s->samples,   s->issued,
-                                            s->nonfinite, s->next_eval, s->next_checkpoint,
-                                            s->late,      s->gathered};
+  /* Two places are free: what older checkpoints have there follows from the samples. */
+  const uint64_t now[TG_SERVER_COUNTERS] = {s->update, s->samples, s->issued, s->nonfinite,
+                                            0,         0,          s->late,   s->gathered};
   for (int i = 0; i < TG_SERVER_COUNTERS; i++) counters[i] = now[i];
   TG_TRY(tg_array_add(list, TG_ST_U64, counters, 1, TG_SERVER_COUNTERS, 0, "server.counters"));
   TG_TRY(tg_array_add(list, TG_ST_U64, s->version, 1, workers, 0, "server.version"));
@@ -59,8 +59,6 @@ void tg_server_counters_back(tg_server_state *s, const uint64_t *counters) {
   s->samples = counters[1];
   s->issued = counters[2];
   s->nonfinite = counters[3];
-  s->next_eval = counters[4];
-  s->next_checkpoint = counters[5];
   s->late = counters[6];
   s->gathered = counters[7];
 }

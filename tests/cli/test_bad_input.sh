@@ -26,6 +26,9 @@ yaml() { printf '%b' "$1" > bad.yaml; }
 row 2 'no command' fly
 row 2 'did you mean train' trian
 row 2 'usage: tardigrad train' train
+row 2 "CONFIG.yaml comes first, before 'run.dir=x': usage: tardigrad train CONFIG.yaml" train run.dir=x
+row 2 "CONFIG.yaml comes first, before 'run.dir=x': usage: tardigrad train CONFIG.yaml" train run.dir=x ok.yaml
+row 2 "RUN comes first, before 'probe.workers=2': usage: tardigrad probe" probe probe.workers=2
 row 2 "no option '--frobnicate'" train ok.yaml --frobnicate
 row 2 'a value is missing' export runs/ok -o
 row 2 'usage: tardigrad export' export runs/ok
@@ -50,10 +53,13 @@ yaml 'device:\n  precision: fp16\n';   row 78 'bad.yaml:2.*fp32.*bf16' train bad
 yaml 'optimizer:\n  lr: nan\n';        row 78 'bad.yaml:2.*optimizer.lr' train bad.yaml
 yaml 'optimizer:\n  schedule:\n    - {epoch: 3}\n'; row 78 'bad.yaml:' train bad.yaml
 yaml 'optimizer:\n  schedule:\n    - {epoch: 3, factor: 0.1}\n    - {epoch: 2, factor: 0.1}\n'; row 78 'schedule' train bad.yaml
+yaml 'optimizer:\n  gsgd: ones\n';     row 78 'bad.yaml:2: optimizer.gsgd: expected a mapping' train bad.yaml
 yaml 'model:\n  hidden: [8, 0]\n';     row 78 'bad.yaml:2.*model.hidden' train bad.yaml
 
 # Configuration: the command line, and names of things.
 row 78 'train.bacth.*train.batch' train ok.yaml train.bacth=3
+row 78 'optimizer.gsgd.skelton.*optimizer.gsgd.skeleton' train ok.yaml optimizer.gsgd.skelton=ones
+row 78 'optimizer.gsgd: a section' train ok.yaml optimizer.gsgd=ones
 row 78 'train.batch' train ok.yaml train.batch=
 row 78 'train.batch' train ok.yaml train.batch=99999999999999999999
 row 78 'data.validation: 10000 leaves nothing of the 10000' train ok.yaml data.validation=10000

@@ -205,8 +205,9 @@ START_TEST(evaluations_and_checkpoints) {
   ck_assert_uint_eq(saves, 3);
   ck_assert_mem_eq(checkpoints, save_at, sizeof save_at);
   ck_assert_uint_eq(results, 5);
-  ck_assert_uint_eq(cluster_state(&c).next_eval, 5);
-  ck_assert_uint_eq(cluster_state(&c).next_checkpoint, 3);
+  uint64_t samples = cluster_state(&c).samples;
+  ck_assert_uint_eq(tg_progress_boundaries(o.eval_every, o.train_count, samples), 4);
+  ck_assert_uint_eq(tg_progress_boundaries(o.checkpoint_every, o.train_count, samples), 2);
   cluster_close(&c);
 }
 END_TEST

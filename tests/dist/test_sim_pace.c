@@ -273,40 +273,6 @@ START_TEST(a_recorded_order_reproduces_the_run) {
 }
 END_TEST
 
-static void copy_state(const tg_server_state *from, const tg_server_state *to, const async_run *r) {
-  size_t workers = r->o.workers, k = r->o.problem.k;
-  memcpy(to->w, from->w, N * sizeof(float));
-  memcpy(to->b, from->b, k * sizeof(float));
-  for (size_t m = 0; m < workers; m++) {
-    memcpy(to->bak[m], from->bak[m], N * sizeof(float));
-    memcpy(to->b_bak[m], from->b_bak[m], k * sizeof(float));
-  }
-  for (size_t i = 0; i < from->slot_count; i++)
-    memcpy(to->slot[i], from->slot[i], N * sizeof(float));
-  if (from->sum) memcpy(to->sum, from->sum, N * sizeof(float));
-  if (from->sum) memcpy(to->sum_stats, from->sum_stats, k * sizeof(float));
-  memcpy(to->version, from->version, workers * sizeof *to->version);
-  memcpy(to->step, from->step, workers * sizeof *to->step);
-  memcpy(to->pending, from->pending, workers * sizeof *to->pending);
-  memcpy(to->clock, from->clock, workers * sizeof *to->clock);
-}
-
-/* A run that goes on in another process: server and clock move over, nothing else. */
-static async_run go_on(async_run *old) {
-  async_run run;
-  size_t count, again;
-  ck_ok(async_open(&old->o, "sim", true, true, &run));
-  tg_server_state from = tg_server_state_of(old->server), to = tg_server_state_of(run.server);
-  copy_state(&from, &to, old);
-  ck_ok(tg_server_restored(run.server, &from));
-  double *times = tg_sim_times(old->comm, &count);
-  memcpy(tg_sim_times(run.comm, &again), times, count * sizeof *times);
-  ck_assert_uint_eq(count, again);
-  tg_sim_restored(run.comm);
-  async_close(old);
-  return run;
-}
-
 START_TEST(goes_on_as_if_never_stopped) {
   const tg_sim_order orders[] = {TG_ORDER_ROUND_ROBIN, TG_ORDER_LOGNORMAL, TG_ORDER_EXPONENTIAL};
   async_options o = variant(_i % VARIANTS);
@@ -319,7 +285,7 @@ START_TEST(goes_on_as_if_never_stopped) {
     parts.stop_at = stop;
     ck_assert_int_eq(serve(&run, &parts), TG_EPREEMPTED);
     ck_assert_uint_eq(parts.handled, stop);
-    run = go_on(&run);
+    run = async_go_on(&run);
   }
   parts.stop_at = 0;
   ck_ok(serve(&run, &parts));

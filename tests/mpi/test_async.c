@@ -14,50 +14,14 @@
 
 static tg_world world;
 
-/* A server on rank 0, workers on the others; rank 0 keeps the weights. */
-static float *run_over_mpi(const async_options *o, const tg_observer *observer) {
-  async_run run;
-  float *w = NULL;
-  uint32_t flags;
-  ck_ok(async_open(o, "mpi", world.rank == 0, world.rank > 0, &run));
-  if (world.rank == 0) {
-    ck_ok(async_serve(&run, observer));
-    w = async_keep(&run);
-  } else {
-    ck_ok(run.transport->work(run.comm, &flags));
-    ck_assert_uint_eq(flags, 0);
-    if (!o->comm.share) ck_assert_uint_gt(quadratic_taken(run.compute), 0);
-  }
-  async_close(&run);
-  return w;
-}
-
-static float *replay(async_options o, const char *path) {
-  uint32_t workers, *records;
-  uint64_t seed;
-  async_run run;
-  ck_ok(tg_trace_read(path, &workers, &seed, &records, NULL, &o.comm.sim.record_count));
-  o.comm.sim.records = records;
-  o.comm.sim.order = TG_ORDER_TRACE;
-  o.comm.trace = NULL;
-  o.comm.worker.skip_evaluation = true;
-  o.problem.busy_s = o.problem.slow_busy_s = 0;
-  ck_ok(async_open(&o, "sim", true, true, &run));
-  ck_ok(async_serve(&run, NULL));
-  float *w = async_keep(&run);
-  async_close(&run);
-  free(records);
-  return w;
-}
-
 static void check_replay(async_options o) {
   char path[256];
   fixture_path("trace.bin", path, sizeof path);
   if (world.rank == 0) ck_ok(tg_trace_create(path, o.workers, 1, &o.comm.trace));
-  float *recorded = run_over_mpi(&o, NULL);
+  float *recorded = async_over_mpi(&o, world.rank, NULL);
   if (world.rank != 0) return;
   tg_trace_close(o.comm.trace);
-  float *replayed = replay(o, path);
+  float *replayed = async_replay(o, path, NULL);
   ck_assert_mem_eq(recorded, replayed, o.problem.n * sizeof *recorded);
   float *w0 = malloc(o.problem.n * sizeof *w0);
   quadratic_initial(o.problem.n, w0);
@@ -196,7 +160,7 @@ START_TEST(follows_a_prescribed_order) {
   o.problem.slow_busy_s = 0.001;
   fixture_path("order.bin", path, sizeof path);
   if (world.rank == 0) ck_ok(tg_trace_create(path, o.workers, 1, &o.comm.trace));
-  free(run_over_mpi(&o, NULL));
+  free(async_over_mpi(&o, world.rank, NULL));
   if (world.rank == 0) {
     tg_trace_close(o.comm.trace);
     ck_ok(tg_trace_read(path, &workers, &seed, &before, NULL, &count));
@@ -204,12 +168,12 @@ START_TEST(follows_a_prescribed_order) {
     ck_ok(tg_trace_open(path, o.workers, 1, 0, &o.comm.trace));
   }
   o.problem.slow = 3;
-  float *w = run_over_mpi(&o, NULL);
+  float *w = async_over_mpi(&o, world.rank, NULL);
   if (world.rank != 0) return;
   tg_trace_close(o.comm.trace);
   ck_ok(tg_trace_read(path, &workers, &seed, &after, NULL, &count));
   ck_assert_mem_eq(before, after, PRESCRIBED * sizeof *before);
-  float *replayed = replay(o, path);
+  float *replayed = async_replay(o, path, NULL);
   ck_assert_mem_eq(w, replayed, o.problem.n * sizeof *w);
   free(before);
   free(after);
@@ -254,7 +218,7 @@ START_TEST(is_fair) {
   async_options o = async_defaults("asgd", "sgd", (uint32_t)world.size - 1, 2000, UPDATES);
   o.comm.piece = 512;
   o.eval_every = 40;
-  free(run_over_mpi(&o, &observer));
+  free(async_over_mpi(&o, world.rank, &observer));
   if (world.rank != 0) return;
   ck_assert_uint_eq(t.evaluations, 10);
   for (uint32_t m = 0; m < o.workers; m++) ck_assert_uint_gt(t.pushes[m], UPDATES / o.workers / 2);

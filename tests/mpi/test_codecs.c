@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../support/fixture.h"
+#include "../support/seen.h"
 #include "../support/synchronous.h"
 
 static tg_world world;
@@ -57,40 +58,6 @@ static tg_coder *own_coder(int i) {
 
 /* ---- late ---- */
 
-static float *run_over_mpi(const async_options *o) {
-  async_run run;
-  float *w = NULL;
-  uint32_t flags;
-  ck_ok(async_open(o, "mpi", world.rank == 0, world.rank > 0, &run));
-  if (world.rank == 0) {
-    ck_ok(async_serve(&run, NULL));
-    w = async_keep(&run);
-  } else {
-    ck_ok(run.transport->work(run.comm, &flags));
-  }
-  async_close(&run);
-  return w;
-}
-
-static float *replay(async_options o, const char *path, tg_coder *coder) {
-  uint32_t workers, *records;
-  uint64_t seed;
-  async_run run;
-  ck_ok(tg_trace_read(path, &workers, &seed, &records, NULL, &o.comm.sim.record_count));
-  o.comm.sim.records = records;
-  o.comm.sim.order = TG_ORDER_TRACE;
-  o.comm.trace = NULL;
-  o.comm.worker.skip_evaluation = true;
-  o.comm.worker.coder = coder;
-  o.problem.slow_busy_s = 0;
-  ck_ok(async_open(&o, "sim", true, true, &run));
-  ck_ok(async_serve(&run, NULL));
-  float *w = async_keep(&run);
-  async_close(&run);
-  free(records);
-  return w;
-}
-
 static async_options late_options(int i) {
   async_options o = async_defaults("dc-asgd-a", "momentum", worker_count(), variants[i].n,
                                    variants[i].n > 100000 ? 60 : 200);
@@ -110,16 +77,15 @@ START_TEST(replays_to_the_bit) {
   fixture_path("trace.bin", path, sizeof path);
   if (world.rank == 0) ck_ok(tg_trace_create(path, o.workers, 1, &o.comm.trace));
   o.comm.worker.coder = own_coder(_i);
-  float *recorded = run_over_mpi(&o);
-  if (world.rank == 0) {
-    tg_coder *coder = coder_of(_i, 0, worker_count());
-    tg_trace_close(o.comm.trace);
-    float *replayed = replay(o, path, coder);
-    ck_assert_mem_eq(recorded, replayed, o.problem.n * sizeof *recorded);
-    free(recorded);
-    free(replayed);
-    tg_coder_destroy(coder);
-  }
+  float *recorded = async_over_mpi(&o, world.rank, NULL);
+  tg_coder_destroy(o.comm.worker.coder);
+  if (world.rank != 0) return;
+  tg_trace_close(o.comm.trace);
+  o.comm.worker.coder = coder_of(_i, 0, worker_count());
+  float *replayed = async_replay(o, path, NULL);
+  ck_assert_mem_eq(recorded, replayed, o.problem.n * sizeof *recorded);
+  free(recorded);
+  free(replayed);
   tg_coder_destroy(o.comm.worker.coder);
 }
 END_TEST
@@ -135,17 +101,11 @@ static async_options step_options(int i, const char *rule) {
   return o;
 }
 
-static tg_status stop_at_25(void *self, const tg_msg *in, const tg_server_event *event,
-                            bool *preempt) {
-  (void)self, (void)in;
-  if (event->update >= 25) *preempt = true;
-  return TG_OK;
-}
-
 /* Stopped on the way, so that what codecs keep is brought together. */
 static void check_in_step(int i, const char *rule) {
   async_options o = step_options(i, rule);
-  tg_observer observer = {.handled = stop_at_25};
+  seen over_mpi = {.stop_at = 25}, in_sim = {.stop_at = 25};
+  tg_observer observer = seen_by(&over_mpi), other = seen_by(&in_sim);
   sync_run run, alone;
   uint32_t first = world.rank > 0 ? (uint32_t)world.rank - 1 : 0;
   tg_coder *here = o.comm.worker.coder = own_coder(i);
@@ -153,7 +113,7 @@ static void check_in_step(int i, const char *rule) {
   ck_assert_int_eq(sync_go(&run, world.rank == 0 ? &observer : NULL), TG_EPREEMPTED);
   tg_coder *all = o.comm.worker.coder = coder_of(i, 0, worker_count());
   ck_ok(sync_open(&o, "sim", 0, o.workers, &alone));
-  ck_assert_int_eq(sync_go(&alone, &observer), TG_EPREEMPTED);
+  ck_assert_int_eq(sync_go(&alone, &other), TG_EPREEMPTED);
   tg_sync_state a = tg_sync_state_of(run.sync), b = tg_sync_state_of(alone.sync);
   ck_assert_uint_eq(a.update, b.update);
   ck_assert_mem_eq(a.w, b.w, o.problem.n * sizeof(float));
@@ -220,6 +180,69 @@ START_TEST(hands_out_and_collects) {
 }
 END_TEST
 
+typedef struct kept_states {
+  const tg_transport *transport; /* NULL: all is here */
+  tg_comm *comm;
+  const tg_coder *coder;
+  size_t events;
+  uint64_t hash[512]; /* of every state, after each message */
+} kept_states;
+
+static tg_status keep_states(void *self, const tg_msg *in, const tg_server_event *event,
+                             bool *preempt) {
+  (void)in, (void)event, (void)preempt;
+  kept_states *k = self;
+  uint64_t hash = 14695981039346656037u; /* FNV-1a, word by word */
+  if (k->transport) TG_TRY(k->transport->collect(k->comm, true));
+  for (uint32_t m = 0; m < worker_count(); m++)
+    for (int v = 0; v < k->coder->vectors; v++)
+      for (size_t i = 0; i < k->coder->o.n; i++) {
+        uint32_t word;
+        memcpy(&word, tg_coder_state(k->coder, m, v) + i, sizeof word);
+        hash = (hash ^ word) * 1099511628211u;
+      }
+  ck_assert_uint_lt(k->events, sizeof k->hash / sizeof *k->hash);
+  k->hash[k->events++] = hash;
+  return TG_OK;
+}
+
+/* What a checkpoint gets from workers with something outstanding - gradients, evaluations - or held
+ * is what one process had then. */
+START_TEST(collects_the_states_of_that_moment) {
+  enum { TOPK = 7 };
+  async_options o = late_options(TOPK);
+  char path[256];
+  kept_states over_mpi = {0}, alone = {0};
+  tg_observer observer = {.self = &over_mpi, .handled = keep_states};
+  async_run run;
+  uint32_t flags;
+  o.rule = _i ? "ssp" : "dc-asgd-a";
+  o.eval_every = 3;
+  fixture_path("trace.bin", path, sizeof path);
+  if (world.rank == 0) ck_ok(tg_trace_create(path, o.workers, 1, &o.comm.trace));
+  tg_coder *coder = o.comm.worker.coder = own_coder(TOPK);
+  ck_ok(async_open(&o, "mpi", world.rank == 0, world.rank > 0, &run));
+  over_mpi.transport = run.transport;
+  over_mpi.comm = run.comm;
+  over_mpi.coder = coder;
+  if (world.rank == 0)
+    ck_ok(async_serve(&run, &observer));
+  else
+    ck_ok(run.transport->work(run.comm, &flags));
+  async_close(&run);
+  tg_coder_destroy(coder);
+  if (world.rank != 0) return;
+  tg_trace_close(o.comm.trace);
+  alone.coder = o.comm.worker.coder = coder_of(TOPK, 0, worker_count());
+  observer.self = &alone;
+  free(async_replay(o, path, &observer));
+  ck_assert_uint_eq(over_mpi.events, alone.events);
+  for (size_t i = 0; i < alone.events; i++)
+    ck_assert_msg(over_mpi.hash[i] == alone.hash[i], "other states after message %zu", i);
+  tg_coder_destroy(o.comm.worker.coder);
+}
+END_TEST
+
 /* ---- what cannot be decoded ---- */
 
 /* Workers encode for another number of levels: what rank 0 gets is not what it expects. */
@@ -251,6 +274,7 @@ int main(void) {
   tcase_add_loop_test(tc, trains_as_one_process_does, 0, VARIANTS);
   tcase_add_loop_test(tc, votes_as_one_process_does, 0, 2);
   tcase_add_test(tc, hands_out_and_collects);
+  tcase_add_loop_test(tc, collects_the_states_of_that_moment, 0, 2);
   tcase_add_test(tc, refuses_what_it_cannot_decode); /* its messages stay under way */
   suite_add_tcase(suite, tc);
   int failed = fixture_run(suite, world.rank);

@@ -6,36 +6,9 @@
 
 #include "../support/fixture.h"
 #include "../support/gossip.h"
-
-enum { MOST = 60000 };
+#include "../support/seen.h"
 
 static tg_world world;
-
-typedef struct seen {
-  uint64_t update, stop_at, dropped, evaluations, cuts, staleness;
-  double loss;
-  uint32_t records[MOST];
-  size_t recorded;
-} seen;
-
-static tg_status see(void *self, const tg_msg *in, const tg_server_event *event, bool *preempt) {
-  seen *s = self;
-  s->update = event->update;
-  s->dropped += event->nonfinite;
-  s->evaluations += event->evaluated;
-  s->staleness += event->staleness;
-  if (event->evaluated) s->loss = in->loss_sum;
-  if (event->evaluated) return TG_OK;
-  if (s->recorded < MOST) s->records[s->recorded++] = in->worker | (uint32_t)TG_MSG_PUSH << 24;
-  if (s->stop_at > 0 && event->update >= s->stop_at) *preempt = true;
-  return TG_OK;
-}
-
-static tg_status see_cut(void *self, tg_status why) {
-  (void)why;
-  ((seen *)self)->cuts++;
-  return TG_OK;
-}
 
 static async_options problem(int i) {
   uint32_t workers = (uint32_t)world.size - 1;
@@ -61,7 +34,7 @@ static void start(const async_options *o, const tg_gossip_options *more, gossip_
 }
 
 static tg_status go(gossip_run *run, seen *s) {
-  tg_observer observer = {.self = s, .handled = see, .cut = see_cut};
+  tg_observer observer = seen_by(s);
   return gossip_go(run, world.rank == 0 ? &observer : NULL);
 }
 
@@ -69,7 +42,7 @@ static tg_status go(gossip_run *run, seen *s) {
 static void same_alone(const async_options *o, tg_gossip_options more, gossip_run *run, seen *s) {
   gossip_run alone;
   seen *t = calloc(1, sizeof *t);
-  tg_observer observer = {.self = t, .handled = see};
+  tg_observer observer = seen_by(t);
   more.records = s->records;
   more.record_count = s->recorded;
   ck_ok(gossip_open(o, &more, NULL, 0, o->workers, &alone));

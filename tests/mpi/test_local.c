@@ -6,31 +6,9 @@
 
 #include "../support/fixture.h"
 #include "../support/own.h"
+#include "../support/seen.h"
 
 static tg_world world;
-
-typedef struct seen {
-  uint64_t update, stop_at, pushes, dropped, evaluations, cuts, bytes;
-  double loss;
-} seen;
-
-static tg_status see(void *self, const tg_msg *in, const tg_server_event *event, bool *preempt) {
-  seen *s = self;
-  s->update = event->update;
-  s->pushes += in->kind == TG_MSG_PUSH;
-  s->dropped += event->nonfinite;
-  s->evaluations += event->evaluated;
-  s->bytes += event->bytes;
-  if (event->evaluated) s->loss = in->loss_sum;
-  if (s->stop_at > 0 && event->update >= s->stop_at) *preempt = true;
-  return TG_OK;
-}
-
-static tg_status see_cut(void *self, tg_status why) {
-  (void)why;
-  ((seen *)self)->cuts++;
-  return TG_OK;
-}
 
 /* Local SGD, and neighbours in both orders on a ring and on the complete graph. */
 enum { SCHEMES = 4 };
@@ -47,7 +25,7 @@ static own_options scheme(int i) {
 }
 
 static tg_status train(const own_options *o, seen *s, own_run *run) {
-  tg_observer observer = {.self = s, .handled = see, .cut = see_cut};
+  tg_observer observer = seen_by(s);
   uint32_t first = world.rank > 0 ? (uint32_t)world.rank - 1 : 0;
   ck_ok(own_open(o, "mpi", first, world.rank > 0, run));
   return own_go(run, world.rank == 0 ? &observer : NULL);
@@ -74,7 +52,7 @@ START_TEST(trains_as_one_process_does) {
   own_options o = scheme(_i);
   own_run run, alone;
   seen over_mpi = {0}, in_sim = {0};
-  tg_observer observer = {.self = &in_sim, .handled = see};
+  tg_observer observer = seen_by(&in_sim);
   ck_ok(train(&o, &over_mpi, &run));
   ck_ok(own_open(&o, "sim", 0, o.base.workers, &alone));
   ck_ok(own_go(&alone, &observer));
@@ -104,7 +82,7 @@ START_TEST(goes_on_as_if_never_stopped) {
   memcpy(b.step, a.step, o.base.workers * sizeof *a.step);
   if (world.rank == 0) ck_ok(tg_local_restored(next.local, &a));
   ck_ok(tg_local_share(next.local, next.transport, next.comm));
-  tg_observer observer = {.self = &s, .handled = see};
+  tg_observer observer = seen_by(&s);
   s.stop_at = 0;
   ck_ok(own_go(&next, world.rank == 0 ? &observer : NULL));
   ck_ok(own_open(&o, "sim", 0, o.base.workers, &alone));

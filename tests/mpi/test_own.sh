@@ -45,25 +45,7 @@ mpi run.name=gossip-resnet sync.rule=ad-psgd sync.topology=complete model.name=r
   train.epochs=1 optimizer.schedule= chaos.nan_gradient_at=2 || fail "ad-psgd, resnet20"
 "$TARDIGRAD" -q replay runs/gossip-resnet || fail "ad-psgd, resnet20: replay"
 
-# Killed or stopped again and again. until_done NAME SIGNAL COMMAND...
-until_done() {
-  local name=$1 signal=$2 pause=10 nap rc killed; shift 2 # tenths of a second
-  for ((life = 0; life < 20; life++)); do
-    setsid "$@" "run.name=$name" resume=auto 2> "$name.log" & local pid=$!
-    for ((nap = 0; nap < pause; nap++)); do
-      kill -0 "$pid" 2>/dev/null || break
-      sleep 0.1
-    done
-    killed=0
-    kill -"$signal" -- -"$pid" 2>/dev/null && killed=1
-    wait "$pid" 2>/dev/null; rc=$?
-    [ "$rc" = 0 ] && { echo "$name: $life stops"; return; }
-    [ "$killed" = 1 ] || fail "$name: exit $rc by itself: $(tail -n 2 "$name.log")"
-    [ "$signal" = KILL ] || [ "$rc" = 75 ] || [ "$rc" = 138 ] || fail "$name: exit $rc after $signal: $(tail -n 2 "$name.log")"
-    pause=$((pause * 8 / 5))
-  done
-  fail "$name: never ends"
-}
+# Killed or stopped again and again.
 long=(train.epochs=6 checkpoint.every=0.5)
 M=(mpirun -n 5 "$TARDIGRAD" -q train mlp.yaml "${long[@]}")
 sim "${long[@]}" sync.rule=local-sgd run.name=local-whole || fail "local-sgd, whole"

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../support/fixture.h"
+#include "../support/seen.h"
 #include "../support/synchronous.h"
 
 static tg_world world;
@@ -150,29 +151,6 @@ END_TEST
 
 /* ---- training in step ---- */
 
-typedef struct seen {
-  uint64_t update, stop_at, pushes;
-  double loss;
-  size_t evaluations, dropped, cuts;
-} seen;
-
-static tg_status see(void *self, const tg_msg *in, const tg_server_event *event, bool *preempt) {
-  seen *s = self;
-  s->update = event->update;
-  s->pushes += in->kind == TG_MSG_PUSH;
-  s->dropped += event->nonfinite;
-  s->evaluations += event->evaluated;
-  if (event->evaluated) s->loss = in->loss_sum;
-  if (s->stop_at > 0 && event->update >= s->stop_at) *preempt = true;
-  return TG_OK;
-}
-
-static tg_status see_cut(void *self, tg_status why) {
-  (void)why;
-  ((seen *)self)->cuts++;
-  return TG_OK;
-}
-
 static async_options problem(void) {
   async_options o = async_defaults("ssgd", "momentum", worker_count(), 3001, 60 * worker_count());
   o.comm.piece = 500;
@@ -183,7 +161,7 @@ static async_options problem(void) {
 }
 
 static tg_status train(const async_options *o, seen *s, sync_run *run) {
-  tg_observer observer = {.self = s, .handled = see, .cut = see_cut};
+  tg_observer observer = seen_by(s);
   uint32_t first = world.rank > 0 ? (uint32_t)world.rank - 1 : 0;
   ck_ok(sync_open(o, "mpi", first, world.rank > 0, run));
   return sync_go(run, world.rank == 0 ? &observer : NULL);
@@ -193,7 +171,7 @@ START_TEST(trains_as_one_process_does) {
   async_options o = problem();
   sync_run run, alone;
   seen over_mpi = {0}, in_sim = {0};
-  tg_observer observer = {.self = &in_sim, .handled = see};
+  tg_observer observer = seen_by(&in_sim);
   ck_ok(train(&o, &over_mpi, &run));
   ck_ok(sync_open(&o, "sim", 0, o.workers, &alone));
   ck_ok(sync_go(&alone, &observer));

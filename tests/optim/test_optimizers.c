@@ -147,7 +147,7 @@ START_TEST(shampoo_by_its_limit) {
       {0, 12, 3, 4, true}, {12, 14, 2, 7, true}, {26, 9, 9, 1, false}, {35, 1, 1, 1, false}};
   const uint64_t limits[] = {1, 3, 4, 8, 100};
   tg_server_options o = options_of("asgd", "shampoo", NULL, 3, 36, PUSHES);
-  o.layout = (tg_layout){parts, 4};
+  o.layout = (tg_layout){.part = parts, .count = 4};
   o.hyper.keys.shampoo_limit = limits[_i];
   o.hyper.keys.shampoo_every = (uint64_t)_i + 1;
   o.schedule.lr = 0.02;

@@ -81,6 +81,27 @@ START_TEST(command_line_wins_over_file_over_default) {
 }
 END_TEST
 
+START_TEST(sections_hold_sections) {
+  const char *const line[] = {"optimizer.gsgd.norm=published", "optimizer.gsgd.clamp=0.25"};
+  const char *text = "optimizer:\n  gsgd:\n    skeleton: signs\n    clamp: 0\n  lr: 0.5\n";
+  tg_config *c = load_ok(text, line, 2), *d = load_ok("optimizer: {gsgd: {}, lr: 2}", NULL, 0);
+  ck_assert_str_eq(c->optimizer_gsgd_skeleton, "signs");
+  ck_assert_str_eq(c->optimizer_gsgd_norm, "published");
+  ck_assert_double_eq(c->optimizer_gsgd_clamp, 0.25);
+  ck_assert_double_eq(c->optimizer_lr, 0.5);
+  ck_assert_str_eq(d->optimizer_gsgd_skeleton, "auto");
+  ck_assert_double_eq(d->optimizer_lr, 2);
+  char *written = NULL;
+  ck_assert_int_eq(tg_config_text(c, &written), TG_OK);
+  const char *gsgd = strstr(written, "\n  gsgd:\n    skeleton: signs\n    norm: published\n");
+  ck_assert_ptr_nonnull(gsgd);
+  ck_assert_ptr_nonnull(strstr(gsgd, "\n    clamp: 0.25\nsync:\n"));
+  free(written);
+  tg_config_free(c);
+  tg_config_free(d);
+}
+END_TEST
+
 START_TEST(empty_lists_are_lists) {
   const char *const line[] = {"model.hidden="};
   tg_config *c = load_ok("model: {hidden: []}", NULL, 0), *d = load_ok(NULL, line, 1);
@@ -113,6 +134,40 @@ static const mistake mistakes[] = {
     {"sync: {lamda: 1}", NULL, ":1: sync.lamda: unknown key (nearest: sync.lambda)"},
     {"train.batch: 3", NULL,
      ":1: train.batch: keys are written below their section: 'train:', and in it 'batch: ...'"},
+    {"optimizer.gsgd.norm: exact", NULL,
+     ":1: optimizer.gsgd.norm: keys are written below their section: 'optimizer:', in it 'gsgd:', "
+     "and in it 'norm: ...'"},
+    {"optimizer:\n  gsgd.norm: exact", NULL,
+     ":2: optimizer.gsgd.norm: keys are written below their section: 'optimizer:', in it 'gsgd:', "
+     "and in it 'norm: ...'"},
+    {"optimizer.gsgd: {}", NULL,
+     ":1: optimizer.gsgd: keys are written below their section: 'optimizer:', and in it 'gsgd: "
+     "...'"},
+    {"gsgd: {norm: exact}", NULL, ":1: gsgd: unknown key (nearest: optimizer.gsgd)"},
+    {"optimizer:\n  gsgd: exact\n", NULL,
+     ":2: optimizer.gsgd: expected a mapping of keys, found a single value"},
+    {"optimizer:\n  gsgd:\n", NULL,
+     ":2: optimizer.gsgd: expected a mapping of keys, found a single value"},
+    {"optimizer:\n  gsgd: [norm]\n", NULL,
+     ":2: optimizer.gsgd: expected a mapping of keys, found a list"},
+    {"optimizer:\n  gsgd:\n    norm: {a: b}\n", NULL,
+     ":3: optimizer.gsgd.norm: expected a single value, found a mapping of keys"},
+    {"optimizer:\n  gsgd:\n    norm: exactly\n", NULL,
+     ":3: optimizer.gsgd.norm: 'exactly' is not one of exact|published"},
+    {"optimizer:\n  gsgd:\n    skelton: ones\n", NULL,
+     ":3: optimizer.gsgd.skelton: unknown key (nearest: optimizer.gsgd.skeleton)"},
+    {"optimizer:\n  gsgd:\n    bogus_key_xyz: 1\n", NULL,
+     ":3: optimizer.gsgd.bogus_key_xyz: unknown key (known: skeleton, norm, clamp)"},
+    {"optimizer:\n  gsgd:\n    lr: 1\n", NULL,
+     ":3: optimizer.gsgd.lr: unknown key (nearest: optimizer.lr)"},
+    {"optimizer:\n  gsdg: {norm: exact}\n", NULL,
+     ":2: optimizer.gsdg: unknown key (nearest: optimizer.gsgd)"},
+    {"optimizer:\n  gsgd_norm: exact\n", NULL,
+     ":2: optimizer.gsgd_norm: unknown key (nearest: optimizer.gsgd.norm)"},
+    {"optimizer:\n  gsgd: {norm: exact}\n  gsgd: {clamp: 0}\n", NULL,
+     ":3: optimizer.gsgd: given twice"},
+    {"optimizer:\n  gsgd: {clamp: 0,\n    clamp: 1}\n", NULL,
+     ":3: optimizer.gsgd.clamp: given twice"},
     {"'<<': {a: 1}\n", NULL, NULL},
     {"run:\n  name: a\n  dir: b\n  name: c\n", NULL, ":4: run.name: given twice"},
     {"run: {name: a}\ndata: {path: b}\nrun: {dir: c}\n", NULL, ":3: run: given twice"},
@@ -202,6 +257,19 @@ static const mistake mistakes[] = {
     {NULL, "trian.batch=3", CL "trian.batch: unknown key (nearest: train.batch)"},
     {NULL, "batch=3", CL "batch: unknown key (nearest: train.batch)"},
     {NULL, "train=3", CL "train: a section: expected train.key=value"},
+    {NULL, "optimizer.gsgd=ones",
+     CL "optimizer.gsgd: a section: expected optimizer.gsgd.key=value"},
+    {NULL, "gsgd=ones", CL "gsgd: unknown key (nearest: optimizer.gsgd)"},
+    {NULL, "optimizer.gsgd.skelton=ones",
+     CL "optimizer.gsgd.skelton: unknown key (nearest: optimizer.gsgd.skeleton)"},
+    {NULL, "optimizer.gsgd_skeleton=ones",
+     CL "optimizer.gsgd_skeleton: unknown key (nearest: optimizer.gsgd.skeleton)"},
+    {NULL, "optimizer.gsdg.skeleton=ones",
+     CL "optimizer.gsdg.skeleton: unknown key (nearest: optimizer.gsgd.skeleton)"},
+    {NULL, "gsgd.norm=exact", CL "gsgd.norm: unknown key (nearest: optimizer.gsgd.norm)"},
+    {NULL, "optimizer.norm=exact", CL "optimizer.norm: unknown key (nearest: optimizer.gsgd.norm)"},
+    {NULL, "optimizer.gsgd.norm=none",
+     CL "optimizer.gsgd.norm: 'none' is not one of exact|published"},
     {NULL, "resum=auto", CL "resum: unknown key (nearest: resume)"},
     {NULL, "run.nam\ne=auto", CL "run.nam?e: unknown key (nearest: run.name)"},
     {NULL, "run.seed=", CL "run.seed: '' is not an integer"},
@@ -452,6 +520,7 @@ START_TEST(mutated_files_load_or_are_refused_in_one_line) {
   static const char base[] =
       "run:\n  name: \"a\"\n  threads: auto\nmodel:\n  hidden: [256, 128]\noptimizer:\n  lr: 0.1\n"
       "  schedule:\n  - {epoch: 80, factor: 0.1}\n  - epoch: 1.2e+02\n    factor: 0.5\n"
+      "  gsgd:\n    norm: exact\n    clamp: 0.1\n"
       "sim: {order: round_robin}\nmetrics:\n  tensorboard: true # yes\nresume: none\n";
   static const char bytes[] = "\n\n  ::--[]{},,&*!|>'\"%@#?\t0.x\x80\xff";
   tg_rng r = tg_rng_open(7, TG_RNG_TEST, 2, 0);
@@ -533,6 +602,7 @@ int main(void) {
   tcase_set_timeout(c, 60);
   tcase_add_test(c, defaults_are_those_of_the_table);
   tcase_add_test(c, command_line_wins_over_file_over_default);
+  tcase_add_test(c, sections_hold_sections);
   tcase_add_test(c, empty_lists_are_lists);
   tcase_add_loop_test(c, mistakes_are_named_in_one_line, 0, sizeof mistakes / sizeof *mistakes);
   tcase_add_test(c, a_word_without_equals_is_a_wrong_command_line);

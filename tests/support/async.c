@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fixture.h"
 #include "optimizers.h"
 #include "tardigrad/arena.h"
 
@@ -131,4 +132,74 @@ float *async_keep(async_run *run) {
   size_t bytes = run->o.problem.n * sizeof(float);
   float *copy = malloc(bytes);
   return copy ? memcpy(copy, async_weights(run), bytes) : NULL;
+}
+
+float *async_over_mpi(const async_options *o, int rank, const tg_observer *observer) {
+  async_run run;
+  float *w = NULL;
+  uint32_t flags;
+  ck_ok(async_open(o, "mpi", rank == 0, rank > 0, &run));
+  if (rank == 0) {
+    ck_ok(async_serve(&run, observer));
+    w = async_keep(&run);
+  } else {
+    ck_ok(run.transport->work(run.comm, &flags));
+    ck_assert_uint_eq(flags, 0);
+    if (!o->comm.share) ck_assert_uint_gt(quadratic_taken(run.compute), 0);
+  }
+  async_close(&run);
+  return w;
+}
+
+float *async_replay(async_options o, const char *path, const tg_observer *observer) {
+  uint32_t workers, *records;
+  uint64_t seed;
+  async_run run;
+  ck_ok(tg_trace_read(path, &workers, &seed, &records, NULL, &o.comm.sim.record_count));
+  o.comm.sim.records = records;
+  o.comm.sim.order = TG_ORDER_TRACE;
+  o.comm.trace = NULL;
+  o.comm.worker.skip_evaluation = true;
+  o.problem.busy_s = o.problem.slow_busy_s = 0;
+  ck_ok(async_open(&o, "sim", true, true, &run));
+  ck_ok(async_serve(&run, observer));
+  float *w = async_keep(&run);
+  async_close(&run);
+  free(records);
+  return w;
+}
+
+static void copy_state(const tg_server_state *from, const tg_server_state *to, const async_run *r) {
+  size_t n = r->o.problem.n, k = r->o.problem.k, workers = r->o.workers;
+  memcpy(to->w, from->w, n * sizeof(float));
+  memcpy(to->b, from->b, k * sizeof(float));
+  for (size_t m = 0; m < workers; m++) {
+    memcpy(to->bak[m], from->bak[m], n * sizeof(float));
+    memcpy(to->b_bak[m], from->b_bak[m], k * sizeof(float));
+  }
+  for (size_t i = 0; i < from->rule_state_count; i++)
+    memcpy(to->rule_state[i], from->rule_state[i], n * sizeof(float));
+  for (size_t i = 0; i < from->slot_count; i++)
+    memcpy(to->slot[i], from->slot[i], from->slot_length[i] * sizeof(float));
+  if (from->sum) memcpy(to->sum, from->sum, n * sizeof(float));
+  if (from->sum) memcpy(to->sum_stats, from->sum_stats, k * sizeof(float));
+  memcpy(to->version, from->version, workers * sizeof *to->version);
+  memcpy(to->step, from->step, workers * sizeof *to->step);
+  memcpy(to->pending, from->pending, workers * sizeof *to->pending);
+  memcpy(to->clock, from->clock, workers * sizeof *to->clock);
+}
+
+async_run async_go_on(async_run *old) {
+  async_run run;
+  size_t count, again;
+  ck_ok(async_open(&old->o, "sim", true, true, &run));
+  tg_server_state from = tg_server_state_of(old->server), to = tg_server_state_of(run.server);
+  copy_state(&from, &to, old);
+  ck_ok(tg_server_restored(run.server, &from));
+  double *times = tg_sim_times(old->comm, &count);
+  memcpy(tg_sim_times(run.comm, &again), times, count * sizeof *times);
+  ck_assert_uint_eq(count, again);
+  tg_sim_restored(run.comm);
+  async_close(old);
+  return run;
 }

@@ -45,4 +45,16 @@ tg_status async_serve(async_run *run, const tg_observer *observer);
 const float *async_weights(async_run *run);
 float *async_keep(async_run *run);
 
+/* ---- whole runs, for tests of Check: what must not fail is checked ---- */
+
+/* On every rank of a run over MPI: the server on rank 0, workers on the others. Rank 0 gets the
+ * final weights, to be freed; the others NULL. */
+float *async_over_mpi(const async_options *o, int rank, const tg_observer *observer);
+/* The run that was recorded at `path`, in one process; what codecs keep is o.comm.worker.coder's.
+ * The final weights, to be freed. */
+float *async_replay(async_options o, const char *path, const tg_observer *observer);
+/* A run of sim that goes on in another process: server and clock move over, nothing else. Closes
+ * the old one. */
+async_run async_go_on(async_run *old);
+
 #endif
