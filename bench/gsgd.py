@@ -43,7 +43,7 @@ def studies_of(o):
     trials = dict.fromkeys(("gsgd", "sgd-ones", "sgd"), o.lrs)
     mlp = {"metrics.tensorboard": "false", "checkpoint.keep": 1, "run.threads": 1}
     cnn = {**mlp, "model.init": "pytorch", "optimizer.schedule": "", "data.augment": "crop_flip"}
-    rates = {"gsgd-published": [1.0], "gsgd": [0.1], "sgd-ones": [0.1], "sgd": [0.1]}
+    rates = {"gsgd-published": [1.0], "sgd": [0.1], "gsgd": [0.1], "sgd-ones": [0.1]}
     plain = {**cnn, "model.name": "plain18", "train.batch": 32, "train.eval_every": 0, "data.test_limit": 1000,
              "metrics.every": 10}  # fmt: skip
     plain_rates = {k: v for k, v in rates.items() if k in ("gsgd-published", "gsgd", "sgd")}
