@@ -51,6 +51,7 @@ typedef struct tg_optimizer {
    */
   void (*path_step)(const tg_hyper *h, size_t n, const float *p, const float *d, float *const *slot,
                     float *step);
+  bool path_plain; /* it is d + weight_decay p, and tg_path_update may do so itself, in one loop */
   const struct tg_optimizer *inner; /* of a wrapper: its slots come first */
   bool mixes;                       /* a weight whose gradient is always 0 may move */
 } tg_optimizer;
