@@ -54,7 +54,7 @@ def correction_ratio(trains):
 
 
 def overlap(workers):
-    """1 - exposed / all communication, where the workers' lines say both."""
+    """1 - exposed_s / comm_s of all workers (include/tardigrad/metrics.h), where their lines say both."""
     whole = sum(w.get("comm_s") or 0 for w in workers)
     if not whole or any("exposed_s" not in w for w in workers):
         return None

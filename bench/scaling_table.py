@@ -6,7 +6,8 @@ import statistics
 
 from scaling_read import error_at, finite, read
 
-# Student's t, two-sided, 5 %: by degrees of freedom.
+# What is chance is told in include/tardigrad/report.h; `tardigrad report` makes the same test.
+# Student's t, two-sided, 5 %: by degrees of freedom. As in src/run/report_chance.c.
 T_5_PERCENT = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179,
                2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]  # fmt: skip
 NO_CORRECTION = 1e-2  # below this mean r a compensated gradient is the late one
@@ -184,7 +185,9 @@ class Table:
         yield (
             "images/s: median over the run; where runs or ranks shared cores it says little. r: "
             "|correction| / |gradient|, mean over updates. Server: the part of the time in which it "
-            "was busy. Overlap: 1 - exposed / all communication."
+            "was busy. Overlap: the part of the time with a message of a worker under way in which it "
+            "computed, 1 - exposed / all communication; none: "
+            + ("messages take no time in this simulation." if self.virtual else "nothing is sent.")
         )
         yield ""
 
@@ -192,10 +195,11 @@ class Table:
             virtual = spread(pick(figures, "virtual_images_per_s")) if self.virtual else None
             late = [spread(pick(figures, "staleness", k), 3) for k in ("mean", "p99", "max")]
             load = spread(pick(figures, "server_busy"), 2, "not measured")
+            none = "none" if self.virtual or cell["rule"] == "sgd" else "not measured"
             return ([spread(pick(figures, "images_per_s"), 3)] + ([virtual] if self.virtual else [])
                     + [" / ".join(late), spread(pick(figures, "correction_ratio"), 2), load,
                        spread(pick(figures, "bytes_per_sample")),
-                       spread(pick(figures, "overlap"), 2, "not measured")])  # fmt: skip
+                       spread(pick(figures, "overlap"), 2, none)])  # fmt: skip
 
         columns = ["images/s"] + (["images per virtual s"] if self.virtual else [])
         columns += ["staleness mean / p99 / max", "r", "server", "bytes/sample", "overlap"]

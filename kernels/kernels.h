@@ -26,7 +26,9 @@ typedef struct tg_cuda_launch {
 #include "kernels/loss.h"
 #include "kernels/move.h"
 #include "kernels/pool.h"
+#include "kernels/skip.h"
 #include "kernels/update.h"
+#include "kernels/paths.h"
 #include "kernels/vector.h"
 
 #ifdef __cplusplus

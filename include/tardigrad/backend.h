@@ -172,6 +172,18 @@ typedef struct tg_backend {
    */
   tg_status (*update)(tg_device *d, const tg_update *u, tg_span span, float *g,
                       tg_update_sums *sums);
+  /* Likewise what tg_update_whole does, of optimisers in path space (path_step): `update` makes the
+   * rule's part of it, and may overwrite g. whole_open: what updates like *u need (its rule,
+   * optimiser and keys are looked at) of a model with this layout, which must live as long; free
+   * with whole_close. TG_ECONFIG: no kernel for them. update_whole: g [n] may be overwritten.
+   * whole_clamped, queued: how many ratios were kept in limits so far; NULL row: tg_paths_clamped
+   * knows. NULL rows: it cannot. */
+  tg_status (*whole_open)(tg_device *d, const tg_update *u, const tg_layout *layout, size_t n,
+                          void **out);
+  void (*whole_close)(tg_device *d, void *whole);
+  tg_status (*update_whole)(tg_device *d, void *whole, const tg_update *u, float *g,
+                            tg_update_sums *sums);
+  tg_status (*whole_clamped)(tg_device *d, void *whole, uint64_t *out);
   /* x [n] *= factor, float32. The sum of squares of x, in the order of tg_square_sum. */
   tg_status (*scale)(tg_device *d, size_t n, float *x, float factor);
   tg_status (*square_sum)(tg_device *d, size_t n, const float *x, double *out);

@@ -58,6 +58,14 @@ typedef struct tg_ckpt_array {
   void *data;
 } tg_ckpt_array;
 
+/* A run whose train.epochs was changed when it was resumed: what it was until so many records of
+ * trace.bin. Replay changes it there too, for it decides which gradients are asked for. */
+typedef struct tg_leg {
+  uint64_t records;
+  double epochs;
+} tg_leg;
+enum { TG_MOST_LEGS = 64 };
+
 typedef struct tg_ckpt_content {
   tg_ckpt_array *weights; /* -> weights.safetensors */
   size_t weight_count;
@@ -67,7 +75,10 @@ typedef struct tg_ckpt_content {
   double epoch;
   uint64_t trace_records; /* records of trace.bin handled */
   uint64_t metrics_bytes; /* length of metrics.jsonl */
-  const char *model;      /* name, for `eval CHECKPOINT` and messages */
+  double epochs; /* train.epochs of the run that saved it; NaN in checkpoints of before that */
+  tg_leg leg[TG_MOST_LEGS]; /* and before it was resumed, the first one first */
+  size_t legs;
+  const char *model; /* name, for `eval CHECKPOINT` and messages */
 } tg_ckpt_content;
 
 /* tg_checkpoint_save - writes <run>/checkpoints/<update>/ (a whole one of that name is left as it

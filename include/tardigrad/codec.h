@@ -117,6 +117,9 @@ TG_CHECKED tg_status tg_coder_remember(tg_coder *coder);
 /* tg_codec_bytes - bytes of the largest message, header included; 4n for `none`. */
 size_t tg_codec_bytes(const tg_codec *codec, const tg_codec_options *o);
 
+/* tg_codec_check - TG_ECONFIG where it cannot encode so many parameters. */
+TG_CHECKED tg_status tg_codec_check(const tg_codec *codec, const tg_codec_options *o);
+
 /* tg_codec_exchanged - bytes that a worker of the synchronous scheme sends and receives where
  * everybody gets every message of so many bytes, rank 0 too. */
 uint64_t tg_codec_exchanged(uint32_t workers, uint64_t bytes);

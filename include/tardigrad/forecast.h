@@ -11,7 +11,8 @@ typedef struct tg_forecast {
   uint32_t workers;
   /* Resident bytes at the peak, per rank. */
   uint64_t base;   /* the program and its libraries, measured now in this process */
-  uint64_t server; /* 0 where there is none */
+  uint64_t server; /* rank 0, which computes no gradients: the server, or a replica of the weights;
+                      0 where there is one process */
   uint64_t worker;
   uint64_t activations;            /* of them: one block, planned from lifetimes */
   uint64_t unplanned;              /* what the activations would take without planning */
@@ -27,7 +28,8 @@ typedef struct tg_forecast {
 } tg_forecast;
 
 /* tg_forecast_make - no training: builds and plans the network, measures bandwidth and the rate of
- * a product for a moment. workers: of mpi runs (sim.workers where the transport is sim). */
+ * a product for a moment. Refuses (TG_ECONFIG) what tg_train would, in the same words. workers: of
+ * mpi runs (sim.workers where the transport is sim). */
 TG_CHECKED tg_status tg_forecast_make(const tg_config *config, uint32_t workers, tg_forecast *out);
 
 /* tg_resident_bytes - resident bytes of this process: now, or at its peak. 0 if unknown. */

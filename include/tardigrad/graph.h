@@ -113,9 +113,9 @@ struct tg_graph {
   int param_count, param_room;
   tg_stat **stat;
   int stat_count, stat_room;
-  size_t n;  /* parameters: length of w and g */
-  size_t k;  /* running statistics: length of b */
-  size_t ks; /* batch statistics: length of s */
+  size_t n;               /* parameters: length of w and g */
+  size_t k;               /* running statistics: length of b */
+  size_t ks;              /* batch statistics: length of s */
   const char *path_block; /* of nodes to come, or NULL */
 };
 

@@ -37,6 +37,8 @@ typedef struct tg_msg {
   double compute_s;     /* seconds the worker computed for this message */
   double wait_s;        /* seconds it had waited for the weights before */
   double network_s;     /* of that, since the server's answer was heard of: weights under way */
+  double comm_s;        /* seconds a message of this worker, or to it, was under way: both ways */
+  double exposed_s;     /* of these: those in which the worker did not compute */
   double sent_s;        /* transport clock when the message was ready (sim: virtual time) */
   double lr;            /* TG_MSG_WEIGHTS: of the steps that a worker makes by itself */
   uint64_t bytes;       /* of the encoded gradient that follows; 0: it is floats */

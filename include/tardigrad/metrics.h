@@ -1,5 +1,19 @@
 /* metrics.h - what a run writes down: metrics.jsonl (one JSON object a line, written whole with one
- * write), and the same scalars as TensorBoard events. */
+ * write), and the same scalars as TensorBoard events.
+ *
+ * Seconds in lines of kind "worker", sums over the run's gradients that count:
+ *   compute_s   a gradient was computed
+ *   wait_s      then nothing was: until the next one could be begun
+ *   network_s   of wait_s: weights were under way, the server's answer had been heard of (server
+ * and workers over MPI) comm_s      a message of the worker's or one to it was under way, waiting
+ * for the other end included: from when it was handed to MPI, or heard of, until MPI was known to
+ * be done with it. Server and workers: the push, and the weights that come back. ssgd: the sum of
+ * gradients; averaging: the mean of weights. d-psgd and ad-psgd: exchanges exposed_s   of comm_s:
+ * the worker did not compute meanwhile Overlap is 1 - exposed_s / comm_s, from 0 (all communication
+ * is waited for) to 1 (all of it is hidden behind computing). For d-psgd with combine_adapt it is
+ * the most that it can be: whether a message came before the gradient was finished is not looked
+ * at. comm_s and exposed_s are left out where nothing was measured: in simulations messages take no
+ * time, and NCCL's are part of the gradient. Evaluations and checkpoints are not counted. */
 #ifndef TARDIGRAD_METRICS_H
 #define TARDIGRAD_METRICS_H
 

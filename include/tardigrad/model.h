@@ -15,6 +15,10 @@ typedef enum { TG_HE, TG_PYTORCH } tg_init_scheme;
 /* How resnet18-50 and plain18, 34 begin: a 3x3 convolution; or 7x7 with stride 2 and max pooling.
  * Auto: the first for images of up to 64 x 64 pixels. */
 typedef enum { TG_STEM_AUTO, TG_STEM_CIFAR, TG_STEM_IMAGENET } tg_stem;
+/* What stands behind the convolutions of path blocks: batch norm; or Path-BN, which leaves
+ * skeletons out of what it normalises, and lets the layer's input go by in their place (Luo et al.,
+ * UAI 2021). Parameters have the same names and shapes. */
+typedef enum { TG_NORM_BATCH, TG_NORM_PATH } tg_norm;
 
 typedef struct tg_model_options {
   int channels, height, width, classes; /* of the data set */
@@ -23,6 +27,7 @@ typedef struct tg_model_options {
   uint32_t hidden_count;
   bool no_bias; /* mlp: dense layers have none */
   tg_stem stem;
+  tg_norm norm;
 } tg_model_options;
 
 typedef struct tg_model {

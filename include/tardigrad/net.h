@@ -20,7 +20,7 @@ typedef struct tg_outline {
   tg_paths *paths;                  /* of the graph; layout.paths points at them */
   uint32_t train_count, test_count; /* samples to train and to evaluate on, limits applied */
   tg_model_options model;
-  char model_name[64];
+  char model_name[64]; /* in checkpoints: model.name, and model.norm where it is not batch */
 } tg_outline;
 
 /* tg_outline_create - `batch` samples per gradient. Errors: TG_ECONFIG (unknown names, impossible

@@ -26,16 +26,22 @@ tg_value *tg_dense(tg_graph *g, const char *name, tg_value *x, int64_t out, bool
 /* tg_conv - cross-correlation over 1 to 3 spatial dimensions, zero padding on both sides.
  * x [B,C,space], weight [K,C,kernel], y [B,K,(space + 2 pad - kernel) / stride + 1].
  * transposed: weight [C,K,kernel], y [B,K,(space - 1) stride - 2 pad + kernel]. Unused spatial
- * entries of the attributes are ignored; stride 0 means 1. */
+ * entries of the attributes are ignored; stride 0 means 1.
+ * hollow: the C entries that tg_conv_skeleton tells are 0 from the start and their gradients are 0,
+ * so that they stay 0: what stands in their place is tg_skip. Not transposed. */
 typedef struct tg_conv_attr {
   int64_t out;
   int64_t kernel[3], stride[3], pad[3];
-  bool bias, transposed;
+  bool bias, transposed, hollow;
 } tg_conv_attr;
 tg_value *tg_conv(tg_graph *g, const char *name, tg_value *x, tg_conv_attr attr);
 /* tg_conv2d - the usual square case. */
 tg_value *tg_conv2d(tg_graph *g, const char *name, tg_value *x, int64_t out, int64_t kernel,
                     int64_t stride, int64_t pad, bool bias);
+
+/* tg_conv_skeleton - where in a weight [K,C,kernel] the centre tap (kernel / 2 in each dimension)
+ * from input t < C to output t mod K stands: a skeleton of paths.h. */
+size_t tg_conv_skeleton(const tg_shape *weight, int64_t t);
 
 /* tg_batch_norm - per channel (dimension 1), over all others (Ioffe & Szegedy, ICML 2015).
  * Training: batch mean and biased variance normalise; s receives mean and UNBIASED variance (as
@@ -55,6 +61,19 @@ tg_value *tg_sigmoid(tg_graph *g, tg_value *x);
 
 /* tg_add - x + y of equal shapes. */
 tg_value *tg_add(tg_graph *g, tg_value *x, tg_value *y);
+
+/* tg_skip - y = x + factor z', where z' [B,K,space] is what a convolution of z [B,C,space of z]
+ * with this stride would give whose weights are 1 at tg_conv_skeleton and 0 elsewhere: channel t of
+ * z, at every stride-th point, is added to channel t mod K of x. Channels of x from C on get
+ * nothing. The space of x is that of z divided by the stride, rounded up; stride 0 means 1. Factor
+ * 1 between equal shapes is tg_add. With a hollow convolution and batch norm before it this is a
+ * layer of Path-BN: Luo et al., "Path-BN: Towards effective batch normalization in the path space
+ * for ReLU networks", UAI 2021. */
+typedef struct tg_skip_attr {
+  int64_t stride;
+  float factor;
+} tg_skip_attr;
+tg_value *tg_skip(tg_graph *g, tg_value *x, tg_value *z, int64_t stride, float factor);
 
 /* tg_concat - along `axis`; all other dimensions equal. */
 typedef struct tg_axis_attr {

@@ -28,6 +28,8 @@ typedef struct tg_optimizer {
   int slots; /* state vectors, zero at the start */
   /* slot_length - floats of slot i; NULL: n, as the weights. */
   size_t (*slot_length)(const tg_optimizer_keys *keys, const tg_layout *layout, int i);
+  /* passing - bytes that an update takes for a while, with so many threads. NULL: none. */
+  size_t (*passing)(const tg_optimizer_keys *keys, const tg_layout *layout, size_t threads);
   /* What optimizer.alpha and .epsilon are where the configuration does not set them; 0: not read.
    */
   double default_alpha, default_epsilon;
@@ -50,6 +52,7 @@ typedef struct tg_optimizer {
                     float *step);
   bool path_plain; /* it is d + weight_decay p, and tg_path_update may do so itself, in one loop */
   const struct tg_optimizer *inner; /* of a wrapper: its slots come first */
+  bool mixes;                       /* a weight whose gradient is always 0 may move */
 } tg_optimizer;
 
 extern const tg_optimizer *const tg_optimizers[];

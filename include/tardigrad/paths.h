@@ -25,6 +25,10 @@
 
 #define TG_NOWHERE SIZE_MAX
 
+/* Parts of the rows of a layer behind s, whose sums are made side by side: fixed, so that they
+ * repeat, and the same on every device. */
+enum { TG_PATH_PARTS = 8 };
+
 typedef struct tg_path_layer {
   const char *name; /* of the node, "layer1.0.conv1" */
   size_t offset;    /* of its weight [out,in,taps] in the vector w */
@@ -76,6 +80,45 @@ typedef struct tg_path_counts {
 } tg_path_counts;
 tg_path_counts tg_path_count(const tg_path_block *b);
 
+/* ---- whether skeletons are a basis: small blocks, path by path ---- */
+
+enum { TG_MOST_PATHS = 400000, TG_MOST_PATH_WEIGHTS = 5000 };
+
+/* Paths, as positions in w. One that begins at a bias, an edge from a source that is always 1, is
+ * shorter: TG_NOWHERE is behind it. */
+typedef struct tg_path_list {
+  size_t count, length; /* length: L */
+  size_t *edge;         /* [count][length] */
+} tg_path_list;
+
+/* tg_path_total - how many paths a block has, from biases too. */
+double tg_path_total(const tg_path_block *b);
+/* tg_path_list_all - all of them; TG_ECONFIG where they are more than TG_MOST_PATHS.
+ * tg_path_list_basis - the chosen ones: skeleton paths first, then one per other weight and per
+ * bias, layer by layer; TG_ECONFIG where skeletons are no basis. Memory: free with
+ * tg_path_list_free. */
+TG_CHECKED tg_status tg_path_list_all(const tg_path_block *b, tg_path_list *out);
+TG_CHECKED tg_status tg_path_list_basis(const tg_path_block *b, tg_path_list *out);
+void tg_path_list_free(tg_path_list *list);
+
+/* tg_path_rank - the rank, modulo 2^31 - 1, of the structure matrix of a list, and with those of
+ * `more` (may be NULL) besides. Never above the rank over the rational numbers, and equal to it
+ * where it is m - H: see rank.c. Errors: TG_ECONFIG for more than TG_MOST_PATH_WEIGHTS weights. */
+TG_CHECKED tg_status tg_path_rank(const tg_path_block *b, const tg_path_list *list,
+                                  const tg_path_list *more, size_t *rank, size_t *with_more);
+
+typedef struct tg_path_check {
+  double paths;
+  bool done;         /* few enough paths and weights to see */
+  bool holds;        /* all that follows is weights + biases - hidden units */
+  size_t rank;       /* of all paths */
+  size_t basis;      /* chosen paths; 0 where skeletons are no basis */
+  size_t basis_rank; /* their rank */
+  size_t joint;      /* of both together: above `rank` if a chosen one is no combination of paths */
+} tg_path_check;
+/* tg_path_verify - lists a block's paths and finds ranks, if it is small enough. */
+TG_CHECKED tg_status tg_path_verify(const tg_path_block *b, tg_path_check *out);
+
 /* What skeletons are before training. */
 typedef enum {
   TG_SKELETON_NONE,     /* what the model's initialisation made of them */
@@ -96,8 +139,12 @@ struct tg_update_sums;
 struct tg_layout;
 TG_CHECKED tg_status tg_path_update(const struct tg_update *u, const struct tg_layout *layout,
                                     float *g, struct tg_update_sums *sums);
+/* tg_paths_bytes - of the memory that an update works with. */
+size_t tg_paths_bytes(const tg_paths *paths);
 /* tg_paths_clamped - how many ratios and denominators the updates made with these paths have kept
  * in limits (optimizer.gsgd.clamp), since tg_paths_create. */
 uint64_t tg_paths_clamped(const tg_paths *paths);
+/* tg_paths_tell_clamped - what a device that makes the updates has counted so far. */
+void tg_paths_tell_clamped(const tg_paths *paths, uint64_t count);
 
 #endif

@@ -1,4 +1,12 @@
-/* report.h - one page that says how runs went and how they compare. */
+/* report.h - one page that says how runs went and how they compare.
+ *
+ * What is chance, here and in the table of bench/scaling.sh: the test errors of two configurations
+ * are taken seed by seed, and their difference is called chance unless its 95 % confidence interval
+ * (Student's t over the seeds that both have) leaves out 0. One seed in common says nothing. Where
+ * a compensating rule's mean correction ratio r is below 1e-2 its difference from asgd is chance
+ * whatever the test says: the corrected gradient is then the late gradient, as far as a test error
+ * can tell. Nothing is adjusted for the number of comparisons: of twenty without any difference one
+ * is expected not to be called chance. */
 #ifndef TARDIGRAD_REPORT_H
 #define TARDIGRAD_REPORT_H
 

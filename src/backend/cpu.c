@@ -126,18 +126,58 @@ static float *host_floats(const tg_device *d, const float *p) {
   return tg_cpu_host(d, p);
 }
 
-tg_status tg_cpu_update(tg_device *d, const tg_update *u, tg_span span, float *g,
-                        tg_update_sums *sums) {
+static tg_update in_host_memory(const tg_device *d, const tg_update *u) {
   tg_update here = *u;
   here.w = host_floats(d, u->w);
   here.w_bak = host_floats(d, u->w_bak);
   here.bak_out = host_floats(d, u->bak_out);
   here.rule_state = host_floats(d, u->rule_state);
   for (int i = 0; i < TG_MAX_SLOTS; i++) here.slot[i] = host_floats(d, u->slot[i]);
+  return here;
+}
+
+tg_status tg_cpu_update(tg_device *d, const tg_update *u, tg_span span, float *g,
+                        tg_update_sums *sums) {
+  tg_update here = in_host_memory(d, u);
   tg_update_sums nobody_asks = {0};
   tg_update_apply(&here, span, host_floats(d, g), sums ? tg_cpu_host(d, sums) : &nobody_asks);
   return TG_OK;
 }
+
+/* ---- optimisers in path space ---- */
+
+typedef struct whole_model {
+  tg_layout layout;
+  size_t n;
+} whole_model;
+
+tg_status tg_cpu_whole_open(tg_device *d, const tg_update *u, const tg_layout *layout, size_t n,
+                            void **out) {
+  if (!u->optimizer->path_step)
+    TG_FAIL(TG_ECONFIG, "device %s has no kernel for optimizer %s: set server.device=cpu",
+            d->backend->name, u->optimizer->name);
+  whole_model *w = malloc(sizeof *w);
+  if (!w) TG_FAIL(TG_ERUNTIME, "%s: no memory", d->backend->name);
+  *w = (whole_model){*layout, n};
+  *out = w;
+  return TG_OK;
+}
+
+void tg_cpu_whole_close(tg_device *d, void *whole) {
+  (void)d;
+  free(whole);
+}
+
+tg_status tg_cpu_update_whole(tg_device *d, void *whole, const tg_update *u, float *g,
+                              tg_update_sums *sums) {
+  const whole_model *w = whole;
+  tg_update here = in_host_memory(d, u);
+  tg_update_sums nobody_asks = {0};
+  return tg_update_whole(&here, &w->layout, w->n, host_floats(d, g),
+                         sums ? tg_cpu_host(d, sums) : &nobody_asks);
+}
+
+/* ---- whole vectors ---- */
 
 tg_status tg_cpu_scale(tg_device *d, size_t n, float *x, float factor) {
   tg_scale(n, host_floats(d, x), factor);
@@ -210,6 +250,9 @@ const tg_backend tg_backend_cpu = {.name = "cpu",
                                    .copy = tg_cpu_copy,
                                    .zero = tg_cpu_zero,
                                    .update = tg_cpu_update,
+                                   .whole_open = tg_cpu_whole_open,
+                                   .whole_close = tg_cpu_whole_close,
+                                   .update_whole = tg_cpu_update_whole,
                                    .scale = tg_cpu_scale,
                                    .square_sum = tg_cpu_square_sum,
                                    .to_host_later = tg_cpu_to_host,

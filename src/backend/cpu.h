@@ -44,6 +44,11 @@ tg_status tg_cpu_copy(tg_device *d, void *dst, const void *src, size_t bytes);
 tg_status tg_cpu_zero(tg_device *d, void *dst, size_t bytes);
 tg_status tg_cpu_update(tg_device *d, const tg_update *u, tg_span span, float *g,
                         tg_update_sums *sums);
+tg_status tg_cpu_whole_open(tg_device *d, const tg_update *u, const tg_layout *layout, size_t n,
+                            void **out);
+void tg_cpu_whole_close(tg_device *d, void *whole);
+tg_status tg_cpu_update_whole(tg_device *d, void *whole, const tg_update *u, float *g,
+                              tg_update_sums *sums);
 tg_status tg_cpu_scale(tg_device *d, size_t n, float *x, float factor);
 tg_status tg_cpu_square_sum(tg_device *d, size_t n, const float *x, double *out);
 tg_status tg_cpu_add(tg_device *d, const tg_tensor *like, void *dst, const void *src);

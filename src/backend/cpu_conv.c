@@ -225,6 +225,13 @@ static tg_status forward(tg_exec *e) {
   return tg_cpu_call_run(&c->forward, e->scratch);
 }
 
+/* The gradients of what a hollow convolution leaves out. */
+static void hollow_out(const tg_exec *e) {
+  const tg_shape *weight = &e->node->param[0]->shape;
+  float *dw = tg_cpu_host(e->device, e->dw[0]);
+  for (int64_t t = 0; t < weight->dim[1]; t++) dw[tg_conv_skeleton(weight, t)] = 0;
+}
+
 static tg_status backward(tg_exec *e) {
   conv *c = e->state;
   tg_cpu_call *weights = &c->backward_weights, *data = &c->backward_data;
@@ -233,6 +240,7 @@ static tg_status backward(tg_exec *e) {
   tg_cpu_call_bind(weights, DNNL_ARG_DIFF_WEIGHTS, e->dw[0]);
   tg_cpu_call_bind(weights, DNNL_ARG_DIFF_BIAS, e->dw[1]);
   TG_TRY(tg_cpu_call_run(weights, e->scratch));
+  if (((const tg_conv_attr *)e->node->attr)->hollow) hollow_out(e);
   if (!e->dx[0]) return TG_OK;
   tg_cpu_call_bind(data, DNNL_ARG_DIFF_DST, e->dy);
   tg_cpu_call_bind(data, DNNL_ARG_WEIGHTS, e->w[0]);

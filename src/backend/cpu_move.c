@@ -34,8 +34,7 @@ void tg_cpu_desc_like(const dnnl_memory_desc_t *like, const tg_shape *shape, tg_
   }
 }
 
-/* Where index i of dimension `dim` lies: every dimension adds its own part to an offset. */
-static size_t part_of(const dnnl_memory_desc_t *desc, int dim, int64_t i) {
+size_t tg_cpu_part(const dnnl_memory_desc_t *desc, int dim, int64_t i) {
   const dnnl_blocking_desc_t *b = &desc->format_desc.blocking;
   dnnl_dim_t offset = 0, stride = 1;
   for (int k = b->inner_nblks - 1; k >= 0; k--) {
@@ -49,7 +48,7 @@ static size_t part_of(const dnnl_memory_desc_t *desc, int dim, int64_t i) {
 }
 
 static size_t part_of_box(const tg_cpu_box *box, int dim, int64_t i) {
-  return part_of(box->desc, dim, dim == box->axis ? box->start + i * box->step : i);
+  return tg_cpu_part(box->desc, dim, dim == box->axis ? box->start + i * box->step : i);
 }
 
 static size_t elements(const dnnl_memory_desc_t *desc) {
@@ -91,7 +90,7 @@ static int inner_order(const dnnl_memory_desc_t *to, int first, int order[DNNL_M
   int count = 0;
   for (int d = first; d < to->ndims; d++) {
     int at = count++;
-    for (; at > 0 && part_of(to, order[at - 1], 1) < part_of(to, d, 1); at--)
+    for (; at > 0 && tg_cpu_part(to, order[at - 1], 1) < tg_cpu_part(to, d, 1); at--)
       order[at] = order[at - 1];
     order[at] = d;
   }

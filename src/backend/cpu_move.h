@@ -37,6 +37,10 @@ TG_CHECKED tg_status tg_cpu_move_create(tg_cpu_move *move, const tg_cpu_box *fro
 void tg_cpu_move_run(const tg_cpu_move *move, const void *from, void *to);
 void tg_cpu_move_destroy(tg_cpu_move *move);
 
+/* tg_cpu_part - where index i of dimension `dim` lies: every dimension adds its own part to an
+ * offset. */
+size_t tg_cpu_part(const dnnl_memory_desc_t *desc, int dim, int64_t i);
+
 /* tg_cpu_desc_like - the format of `like` with other dimensions and another type. */
 void tg_cpu_desc_like(const dnnl_memory_desc_t *like, const tg_shape *shape, tg_dtype dtype,
                       dnnl_memory_desc_t *out);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* LAPACK's, column-major. The last two are the lengths of the texts. */
 void dsyev_(const char *job, const char *triangle, const int *n, double *a, const int *lda,
@@ -25,10 +26,31 @@ void tg_gram_add(size_t rows, size_t cols, const float *x, bool right, float *su
   omp_set_num_threads(threads);
 }
 
-void tg_matrix_product(size_t rows, size_t inner, size_t cols, const float *a, const float *b,
-                       float *y) {
-  int threads = alone(), r = (int)rows, k = (int)inner, c = (int)cols;
-  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, r, c, k, 1, a, k, b, c, 0, y, c);
+/* Every column of the product is that of one column of x, every row that of one row: some of them
+ * at a time are copied, and their product comes in their place. */
+void tg_multiply_left(size_t rows, size_t cols, const float *a, float *x) {
+  float tile[TG_SYMMETRIC_MOST];
+  size_t most = TG_SYMMETRIC_MOST / rows;
+  int threads = alone(), r = (int)rows, whole = (int)cols;
+  for (size_t at = 0; at < cols; at += most) {
+    size_t n = cols - at < most ? cols - at : most;
+    for (size_t i = 0; i < rows; i++) memcpy(tile + i * n, x + i * cols + at, n * sizeof *x);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, r, (int)n, r, 1, a, r, tile, (int)n, 0,
+                x + at, whole);
+  }
+  omp_set_num_threads(threads);
+}
+
+void tg_multiply_right(size_t rows, size_t cols, const float *a, float *x) {
+  float tile[TG_SYMMETRIC_MOST];
+  size_t most = TG_SYMMETRIC_MOST / cols;
+  int threads = alone(), c = (int)cols;
+  for (size_t at = 0; at < rows; at += most) {
+    size_t n = rows - at < most ? rows - at : most;
+    memcpy(tile, x + at * cols, n * cols * sizeof *x);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n, c, c, 1, tile, c, a, c, 0,
+                x + at * cols, c);
+  }
   omp_set_num_threads(threads);
 }
 
@@ -67,11 +89,19 @@ static void compose(size_t n, const double *v, const double *eigenvalue, double 
   omp_set_num_threads(threads);
 }
 
+/* dsyev is faster with room for blocks of columns than with the 3 n that it needs. */
+static size_t room_of(size_t n) {
+  return n * n > 34 * n ? n * n : 34 * n;
+}
+
+size_t tg_inverse_root_bytes(size_t n) {
+  return (2 * n * n + n + room_of(n)) * sizeof(double);
+}
+
 tg_status tg_inverse_root(size_t n, const float *a, double shift, bool quarter, float *root) {
-  /* dsyev is faster with room for blocks of columns than with the 3 n that it needs. */
-  size_t room = n * n > 34 * n ? n * n : 34 * n;
+  size_t room = room_of(n);
   tg_status status = TG_OK;
-  double *v = malloc((2 * n * n + n + room) * sizeof *v);
+  double *v = malloc(tg_inverse_root_bytes(n));
   if (!v) TG_FAIL(TG_ERUNTIME, "no memory for the roots of a %zu x %zu matrix", n, n);
   double *sum = v + n * n, *eigenvalue = sum + n * n, *work = eigenvalue + n;
   if (!widen(n, a, v)) {

@@ -13,9 +13,11 @@
  * `right`, sum += x^T x: that of sum [cols,cols]. */
 void tg_gram_add(size_t rows, size_t cols, const float *x, bool right, float *sum);
 
-/* tg_matrix_product - y [rows,cols] = a [rows,inner] b [inner,cols]. */
-void tg_matrix_product(size_t rows, size_t inner, size_t cols, const float *a, const float *b,
-                       float *y);
+/* tg_multiply_left - x [rows,cols] = a [rows,rows] x, tg_multiply_right - x = x a [cols,cols], in
+ * place; a has at most TG_SYMMETRIC_MOST rows. Nothing is allocated. */
+enum { TG_SYMMETRIC_MOST = 16384 };
+void tg_multiply_left(size_t rows, size_t cols, const float *a, float *x);
+void tg_multiply_right(size_t rows, size_t cols, const float *a, float *x);
 
 /* tg_inverse_root - root [n,n] = (a + shift I)^(-1/2), or ^(-1/4) with `quarter`, for a symmetric a
  * [n,n] without negative eigenvalues (what rounding made negative counts as 0), of which the upper
@@ -23,5 +25,7 @@ void tg_matrix_product(size_t rows, size_t inner, size_t cols, const float *a, c
  * TG_ERUNTIME without memory, or where the eigenvalues do not converge. */
 TG_CHECKED tg_status tg_inverse_root(size_t n, const float *a, double shift, bool quarter,
                                      float *root);
+/* tg_inverse_root_bytes - memory that it takes meanwhile. */
+size_t tg_inverse_root_bytes(size_t n);
 
 #endif

@@ -17,6 +17,7 @@ typedef struct conv {
   tg_dtype dtype;                 /* of the operands */
   tg_cuda_pass forward, backward; /* to y, and to the gradient of x */
   int64_t rows, cols, points;     /* weights [rows, cols, points] */
+  int64_t centre;                 /* point that a hollow convolution leaves out */
   /* Workspace: weights, then x if it is converted. Scratch: y or its gradient if converted; the
    * gradient of weights, later of x if converted; cuDNN's workspace or partial sums of the bias. */
   size_t x_at, result_at, work_at;
@@ -72,6 +73,7 @@ static tg_status prepare(tg_exec *e) {
   c->rows = weights->dim[0];
   c->cols = weights->dim[1];
   c->points = (int64_t)tg_shape_count(weights) / (c->rows * c->cols);
+  c->centre = (int64_t)tg_conv_skeleton(weights, 0);
   place(e, c);
   TG_TRY(tg_cuda_convolution_describe(e, c->dtype, &c->dnn));
   TG_TRY(prepare_pass(e, c, c->forward));
@@ -118,6 +120,8 @@ static tg_status backward_weights(tg_exec *e, const conv *c, const void *dy) {
   TG_TRY(tg_cuda_convolution_run(e, &c->dnn, TG_CUDA_TO_W, transposed ? dy : x, transposed ? x : dy,
                                  false, dw, (char *)e->scratch + c->work_at));
   TG_LAUNCHED(e, tg_cuda_weights_from_last(l, c->dtype, c->rows, c->cols, c->points, dw, e->dw[0]));
+  if (((const tg_conv_attr *)e->node->attr)->hollow)
+    TG_LAUNCHED(e, tg_cuda_hollow(l, c->rows, c->cols, c->points, c->centre, e->dw[0]));
   return TG_OK;
 }
 

@@ -8,6 +8,7 @@
 #include "backend/cuda_algorithms.h"
 #include "backend/cuda_beside.h"
 #include "backend/cuda_data.h"
+#include "backend/cuda_paths.h"
 #include "backend/cuda_plugin.h"
 #include "backend/cuda_update.h"
 #include "tardigrad/log.h"
@@ -320,6 +321,10 @@ const tg_backend tg_cuda_row = {.name = "cuda",
                                 .play = cuda_play,
                                 .forget = cuda_forget,
                                 .update = tg_cuda_apply,
+                                .whole_open = tg_cuda_paths_open,
+                                .whole_close = tg_cuda_paths_close,
+                                .update_whole = tg_cuda_paths_update,
+                                .whole_clamped = tg_cuda_paths_clamped,
                                 .scale = cuda_scale,
                                 .square_sum = cuda_square_sum,
                                 .to_host_later = cuda_to_host_later,

@@ -10,7 +10,7 @@
 #include "tardigrad/backend.h"
 
 /* Raised with every change of the structures that cross: backend.h, graph.h, ops.h, server.h. */
-enum { TG_CUDA_ABI = 4 };
+enum { TG_CUDA_ABI = 5 };
 #define TG_CUDA_ENTRY "tg_cuda_plugin"
 
 typedef struct tg_cuda_host {

@@ -1,6 +1,8 @@
 /* cuda_update.c - finds the kernel of a rule and an optimiser, and starts it on a span. */
 #include "backend/cuda_update.h"
 
+#include "backend/cuda_paths.h"
+
 _Static_assert(sizeof(tg_update_sums) == 3 * sizeof(double), "sums are three doubles");
 _Static_assert((int)TG_CUDA_UPDATE_SLOTS >= (int)TG_MAX_SLOTS, "kernels take every slot");
 
@@ -30,6 +32,7 @@ static tg_status check(const tg_update *u) {
 tg_status tg_cuda_apply(tg_device *d, const tg_update *u, tg_span span, float *g,
                         tg_update_sums *sums) {
   tg_cuda_device *c = tg_cuda(d);
+  if (u->optimizer->path_step && g) return tg_cuda_paths_rule(d, u, span, g, sums);
   TG_TRY(check(u));
   tg_hyper hyper = u->hyper;
   if (g) tg_optimizer_prepare(u->optimizer, &hyper);

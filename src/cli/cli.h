@@ -15,6 +15,7 @@ typedef struct tg_args {
   const char *const *assignment;
   int assignments;
   bool json;
+  bool check;         /* --check */
   const char *output; /* -o FILE */
   const char *dump;   /* --dump FILE */
   const char *split;  /* --split NAME */
@@ -27,7 +28,8 @@ enum {
   TG_TAKES_DUMP = 4,
   TG_TAKES_SPLIT = 8,
   TG_TAKES_KEYS = 16,
-  TG_TAKES_TARGET = 32
+  TG_TAKES_TARGET = 32,
+  TG_TAKES_CHECK = 64
 };
 
 typedef struct tg_command {

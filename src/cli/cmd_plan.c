@@ -31,7 +31,7 @@ static void print_text(const tg_forecast *f) {
   printf("parameters         %llu (and %llu running statistics)\n",
          (unsigned long long)f->parameters, (unsigned long long)f->statistics);
   printf("workers            %u\n", f->workers);
-  if (f->server) printf("memory, server     %.1f MiB\n", (double)f->server / mib);
+  if (f->server) printf("memory, rank 0     %.1f MiB\n", (double)f->server / mib);
   printf("memory, worker     %.1f MiB, of which activations %.1f MiB (%.1f without planning) and "
          "the program %.1f MiB\n",
          (double)f->worker / mib, (double)f->activations / mib, (double)f->unplanned / mib,

@@ -60,6 +60,8 @@ static tg_status sort_arguments(const tg_command *c, int argc, char **argv, cons
       *place = argv[i];
     } else if ((c->takes & TG_TAKES_JSON) && strcmp(word, "--json") == 0) {
       args->json = true;
+    } else if ((c->takes & TG_TAKES_CHECK) && strcmp(word, "--check") == 0) {
+      args->check = true;
     } else if (word[0] == '-' && word[1]) {
       TG_FAIL(TG_EUSAGE, "%s: no option '%s' (tardigrad %s --help)", c->name, word, c->name);
     } else if ((c->takes & TG_TAKES_KEYS) && args->words > 0 && strchr(word, '=')) {

@@ -55,7 +55,7 @@ static float **make_vectors(size_t count, size_t n) {
 }
 
 /* Messages are sent whole, and indices have 32 bits. */
-static tg_status check_size(const tg_codec *codec, const tg_codec_options *o) {
+tg_status tg_codec_check(const tg_codec *codec, const tg_codec_options *o) {
   if (o->n < 1 || o->n > UINT32_MAX)
     TG_FAIL(TG_ECONFIG, "codec %s: %zu parameters, at most %u can be encoded", codec->name, o->n,
             UINT32_MAX);
@@ -70,7 +70,7 @@ static tg_status check_size(const tg_codec *codec, const tg_codec_options *o) {
 tg_status tg_coder_create(const tg_codec *codec, const tg_codec_options *o, uint32_t first,
                           uint32_t count, tg_coder **out) {
   if (!codec->encode) TG_FAIL(TG_ECONFIG, "codec %s encodes nothing", codec->name);
-  TG_TRY(check_size(codec, o));
+  TG_TRY(tg_codec_check(codec, o));
   tg_coder *c = calloc(1, sizeof *c);
   if (!c) TG_FAIL(TG_ERUNTIME, "no memory for a codec");
   *c = (tg_coder){.codec = codec, .o = *o, .first = first, .count = count};

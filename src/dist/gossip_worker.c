@@ -3,6 +3,7 @@
  *
  * All calls of MPI are the first one's while both run. Where MPI wants them from the thread that
  * started it, there is one thread: orders then wait until a gradient is finished. */
+#include <math.h>
 #include <omp.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ typedef struct agent {
   pthread_mutex_t lock;
   pthread_cond_t asked;
   job_state job;
+  double done_s; /* JOB_DONE: since when */
   tg_msg question, answer;
   tg_status computed; /* and why not */
   char why[1024];
@@ -31,7 +33,8 @@ typedef struct agent {
   bool evaluates; /* when nothing is being computed */
   bool stopped;
   tg_status verdict;
-  double said_s, wait_s; /* when the last answer was; how long it then waited */
+  double said_s, wait_s;    /* when the last answer was; how long it then waited */
+  double comm_s, exposed_s; /* of exchanges since then, as in tg_msg */
 } agent;
 
 /* ---- computing ---- */
@@ -58,6 +61,7 @@ static void compute_until_over(agent *a) {
     compute(a);
     pthread_mutex_lock(&a->lock);
     a->job = JOB_DONE;
+    a->done_s = tg_clock_s();
   }
   pthread_mutex_unlock(&a->lock);
 }
@@ -73,6 +77,14 @@ static void set_job(agent *a, job_state job) {
   pthread_mutex_lock(&a->lock);
   a->job = job;
   pthread_mutex_unlock(&a->lock);
+}
+
+/* How much of the time since `began` the other thread did not compute: what it was asked before. */
+static double idle_since(agent *a, double began, double now) {
+  pthread_mutex_lock(&a->lock);
+  double done = a->job == JOB_ASKED ? now : a->job == JOB_DONE ? a->done_s : began;
+  pthread_mutex_unlock(&a->lock);
+  return a->threaded && done > began ? fmax(now - done, 0) : now - began;
 }
 
 static void ask(agent *a, const tg_msg *question) {
@@ -103,6 +115,9 @@ static tg_status answer(agent *a) {
   set_job(a, JOB_NONE);
   if (a->computed != TG_OK) return tg_status_set(a->computed, "%s", a->why);
   out.wait_s = a->wait_s;
+  out.comm_s = a->comm_s;
+  out.exposed_s = a->exposed_s;
+  a->comm_s = a->exposed_s = 0;
   a->said_s = tg_clock_s();
   if (tg_stop_requested()) out.flags |= TG_FLAG_PREEMPT;
   return a->y->in.transport->say(a->y->in.comm, TG_PEER_SERVER, &out, sizeof out);
@@ -118,14 +133,25 @@ static void again(agent *a, const tg_order *o) {
   if (o->more) ask_gradient(a, o->step);
 }
 
+/* Weights both ways. The other thread is asked for nothing new meanwhile. */
+static tg_status exchange(agent *a, const tg_parcel *parcel) {
+  const tg_in_step *in = &a->y->in;
+  double began = tg_clock_s();
+  TG_TRY(in->transport->post(in->comm, parcel, 1));
+  TG_TRY(in->transport->complete(in->comm));
+  double now = tg_clock_s();
+  a->comm_s += now - began;
+  a->exposed_s += idle_since(a, began, now);
+  return TG_OK;
+}
+
 static tg_status mix(agent *a, const tg_order *o) {
   tg_gossip *y = a->y;
   tg_holdings *h = &y->state.has;
   uint32_t other = o->worker == a->me ? o->partner : o->worker;
   if (other != a->me) {
     tg_parcel parcel = {.peer = other, .n = h->n, .out = h->x[0], .in = y->inbox};
-    TG_TRY(y->in.transport->post(y->in.comm, &parcel, 1));
-    TG_TRY(y->in.transport->complete(y->in.comm));
+    TG_TRY(exchange(a, &parcel));
     /* Both do the same: what becomes of the inbox is the other's. */
     if (o->worker == a->me)
       tg_mix_pair(h->n, h->x[0], y->inbox);

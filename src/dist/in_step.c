@@ -1,6 +1,7 @@
 /* in_step.c - what loops share in which all ranks go in step. */
 #include "dist/in_step.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +91,42 @@ tg_status tg_in_step_cut(tg_in_step *s, tg_status why) {
         (unsigned long long)s->nonfinite, (unsigned long long)s->o.max_nonfinite,
         (unsigned long long)s->update);
   TG_FAIL(why, "stopped on request after update %llu", (unsigned long long)s->update);
+}
+
+/* Of the bits; one after the other, so that it hangs on their places. */
+static uint64_t print_of(const float *w, size_t n) {
+  uint64_t h = 14695981039346656037u; /* FNV-1a, a float at a time */
+  for (size_t i = 0; i < n; i++) {
+    uint32_t bits;
+    memcpy(&bits, &w[i], sizeof bits);
+    h = (h ^ bits) * 1099511628211u;
+  }
+  return h;
+}
+
+tg_status tg_in_step_alike(tg_in_step *s, const float *w, bool *out) {
+  *out = true;
+  if (!tg_in_step_shared(s)) return TG_OK;
+  size_t count = 2 * ((size_t)s->o.workers + 1), mine = s->o.count == 0 ? 0 : s->o.first + 1;
+  double *print = calloc(count, sizeof *print);
+  if (!print) TG_FAIL(TG_ERUNTIME, "no memory to compare weights");
+  uint64_t own = print_of(w, s->o.n);
+  /* Each rank writes its own two, which 32 bits fill: sums are exact. */
+  print[2 * mine] = (double)(own >> 32);
+  print[2 * mine + 1] = (double)(own & UINT32_MAX);
+  tg_status status = tg_in_step_reduce(s, NULL, 0, print, count);
+  uint32_t m = 1;
+  while (m <= s->o.workers && memcmp(print, print + 2 * (size_t)m, 2 * sizeof *print) == 0) m++;
+  free(print);
+  if (status != TG_OK || m > s->o.workers) return status;
+  *out = false;
+  s->diverged = true;
+  snprintf(s->why, sizeof s->why,
+           "diverged: at update %llu worker %u (rank %u) has other weights than rank 0: they make "
+           "the same update differently (other processors, optimizer.name=shampoo?); resume=auto "
+           "goes on from rank 0's",
+           (unsigned long long)s->update, m - 1, m);
+  return TG_OK;
 }
 
 void tg_in_step_apply(const tg_in_step *s, const tg_holdings *h, uint32_t i, float *w, double lr,

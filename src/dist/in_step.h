@@ -58,6 +58,10 @@ TG_CHECKED tg_status tg_in_step_evaluate(tg_in_step *s, const float *w, const fl
                                          tg_server_event *event);
 /* tg_in_step_evaluated - what the event of an evaluation says, but for the means' own figures. */
 void tg_in_step_evaluated(const tg_in_step *s, bool last, tg_server_event *event);
+/* tg_in_step_alike - collective, where every rank holds the same weights w [n], host memory:
+ * compares prints of them. *out: they are the same; if not, s->diverged and s->why are set on every
+ * rank. */
+TG_CHECKED tg_status tg_in_step_alike(tg_in_step *s, const float *w, bool *out);
 /* tg_in_step_cut - the run ends early: the observer saves, and why is said. Never TG_OK. */
 tg_status tg_in_step_cut(tg_in_step *s, tg_status why);
 

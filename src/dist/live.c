@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tardigrad/paths.h"
+
 enum { PARALLEL_FROM = 1 << 16 }; /* floats */
 
 void tg_live_open(tg_live *l, tg_device *device, size_t n) {
@@ -13,6 +15,7 @@ void tg_live_open(tg_live *l, tg_device *device, size_t n) {
 void tg_live_close(tg_live *l) {
   for (size_t i = 0; l->device && i < l->count; i++)
     l->device->backend->free(l->device, l->pair[i].live);
+  if (l->whole) l->device->backend->whole_close(l->device, l->whole);
   if (l->sums) l->device->backend->free(l->device, l->sums);
   if (l->g) l->device->backend->free(l->device, l->g);
   free(l->pair);
@@ -39,10 +42,22 @@ tg_status tg_live_add(tg_live *l, float *host, float **out) {
   return TG_OK;
 }
 
+/* With the next copy that waits. */
+static tg_status fetch_clamped(tg_live *l) {
+  if (!l->whole || !l->device->backend->whole_clamped) return TG_OK;
+  return l->device->backend->whole_clamped(l->device, l->whole, &l->clamped);
+}
+
+static void tell_clamped(tg_live *l) {
+  if (l->whole && l->device->backend->whole_clamped) tg_paths_tell_clamped(l->paths, l->clamped);
+}
+
 tg_status tg_live_fetch(tg_live *l) {
+  TG_TRY(fetch_clamped(l));
   for (size_t i = 0; i < l->count; i++)
     TG_TRY(l->device->backend->to_host(l->device, l->pair[i].host, l->pair[i].live,
                                        l->n * sizeof(float)));
+  tell_clamped(l);
   return TG_OK;
 }
 
@@ -109,6 +124,21 @@ tg_status tg_live_update(tg_live *l, const tg_update *u, tg_span span, float *g,
   return l->device->backend->update(l->device, u, span, g, sums ? l->sums : NULL);
 }
 
+tg_status tg_live_whole_open(tg_live *l, const tg_update *u, const tg_layout *layout) {
+  if (!l->device || !u->optimizer->whole) return TG_OK;
+  if (!l->device->backend->whole_open)
+    TG_FAIL(TG_ECONFIG, "device %s has no kernel for optimizer %s: set server.device=cpu",
+            l->device->backend->name, u->optimizer->name);
+  l->paths = layout->paths;
+  return l->device->backend->whole_open(l->device, u, layout, l->n, &l->whole);
+}
+
+tg_status tg_live_whole(tg_live *l, const tg_update *u, const tg_layout *layout, float *g,
+                        tg_update_sums *sums) {
+  if (!l->device) return tg_update_whole(u, layout, l->n, g, sums);
+  return l->device->backend->update_whole(l->device, l->whole, u, g, sums ? l->sums : NULL);
+}
+
 tg_status tg_live_serve(tg_live *l, const tg_update *u, tg_span span) {
   tg_update_sums none = {0};
   if (!u->rule->serve || u->as_it_is) return tg_live_put(l, u->bak_out, span, u->w + span.lo);
@@ -119,6 +149,8 @@ tg_status tg_live_serve(tg_live *l, const tg_update *u, tg_span span) {
 
 tg_status tg_live_sums(tg_live *l, tg_update_sums *sums) {
   if (!l->device) return TG_OK;
+  TG_TRY(fetch_clamped(l));
   TG_TRY(l->device->backend->to_host(l->device, sums, l->sums, sizeof *sums));
+  tell_clamped(l);
   return l->device->backend->zero(l->device, l->sums, sizeof *l->sums);
 }

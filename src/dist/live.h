@@ -19,6 +19,9 @@ typedef struct tg_live {
   size_t count, room;
   tg_update_sums *sums; /* device memory, of the update in hand */
   float *g;             /* device memory: a gradient that came from the host */
+  void *whole;          /* the device's, of an optimiser in path space; or NULL */
+  const struct tg_paths *paths;
+  uint64_t clamped; /* what whole_clamped gives */
 } tg_live;
 
 /* tg_live_open - vectors of n floats. Free with tg_live_close, also after a failure. */
@@ -41,6 +44,13 @@ TG_CHECKED tg_status tg_live_mean(tg_live *l, float *g, const float *sum, tg_spa
  * with on_device, in the device's. The sums come with tg_live_sums; NULL on a device: none. */
 TG_CHECKED tg_status tg_live_update(tg_live *l, const tg_update *u, tg_span span, float *g,
                                     bool on_device, tg_update_sums *sums);
+/* tg_live_whole_open - what a device needs for an optimiser of whole tensors that works there;
+ * rule, optimiser and keys are *u's. The layout must live as long as *l. Errors: TG_ECONFIG where
+ * it has no kernel. tg_live_whole - tg_update_whole on live vectors; g [n] is the whole gradient,
+ * where they are. */
+TG_CHECKED tg_status tg_live_whole_open(tg_live *l, const tg_update *u, const tg_layout *layout);
+TG_CHECKED tg_status tg_live_whole(tg_live *l, const tg_update *u, const tg_layout *layout,
+                                   float *g, tg_update_sums *sums);
 /* tg_live_serve - writes u->bak_out[span], without a gradient. */
 TG_CHECKED tg_status tg_live_serve(tg_live *l, const tg_update *u, tg_span span);
 /* tg_live_sums - brings *sums of all updates since the last call; clears them on the device. */

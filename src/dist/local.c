@@ -5,6 +5,7 @@
 #include "dist/local_private.h"
 #include "dist/mix.h"
 
+enum { MOST_IN_A_ROW = 16 };       /* gradients that are not finite, of one worker */
 static const double STRETCH_S = 1; /* seconds between two exchanges of what there is to tell */
 
 static bool averages(const tg_local *y) {
@@ -43,12 +44,15 @@ static void begin_round(tg_local *y) {
 /* ---- one gradient ---- */
 
 /* A gradient of held worker i at its weights, to be applied; those that are not finite are passed
- * over, until there have been too many of them. */
+ * over, until there have been too many of them, for the run or in one update: that is then made
+ * without this worker, for ranks hear of each other, and of requests to stop, after updates only.
+ */
 static tg_status compute(tg_local *y, uint32_t i, bool *out) {
   uint32_t worker = y->state.has.first + i;
   double *mine = tg_local_row(y, y->done, worker), began = tg_clock_s();
   tg_msg in = {.kind = TG_MSG_WEIGHTS, .worker = worker, .version = y->in.update}, msg;
-  for (*out = false; !*out && mine[ROW_BAD] <= (double)y->in.o.max_nonfinite;) {
+  double most = fmin((double)y->in.o.max_nonfinite, MOST_IN_A_ROW - 1);
+  for (*out = false; !*out && mine[ROW_BAD] <= most;) {
     in.step = y->state.step[worker]++;
     TG_TRY(tg_worker_step(y->in.o.compute, &y->in.o.worker, &in, y->state.has.x[i], NULL, &msg));
     *out = !(msg.flags & TG_FLAG_NONFINITE);
@@ -114,9 +118,11 @@ static tg_status average(tg_local *y) {
   for (uint32_t m = 0; m < o->workers; m++) slowest = fmax(slowest, y->state.clock[m]);
   for (uint32_t i = 0; i < o->count; i++) {
     uint32_t m = y->state.has.first + i;
-    double *wait = &tg_local_row(y, y->done, m)[ROW_WAIT_S];
-    *wait += tg_local_simulated(y) ? slowest - y->state.clock[m] : tg_clock_s() - began;
+    double *mine = tg_local_row(y, y->done, m);
+    double took = tg_local_simulated(y) ? slowest - y->state.clock[m] : tg_clock_s() - began;
+    mine[ROW_WAIT_S] += took;
     if (tg_local_simulated(y)) y->state.clock[m] = slowest;
+    if (tg_in_step_shared(&y->in)) mine[ROW_COMM_S] = mine[ROW_EXPOSED_S] = took;
   }
   return TG_OK;
 }
@@ -189,6 +195,8 @@ static tg_status tell_update(tg_local *y, uint64_t at, tg_server_event event, bo
                  .gradient_norm = of[ROW_NORM],
                  .compute_s = of[ROW_COMPUTE_S],
                  .wait_s = of[ROW_WAIT_S],
+                 .comm_s = of[ROW_COMM_S],
+                 .exposed_s = of[ROW_EXPOSED_S],
                  .sent_s = tg_local_simulated(y) ? of[ROW_SENT_S] : now};
     TG_TRY(tell_skipped(y, in, event, (uint64_t)of[ROW_BAD]));
     event.counts = event.applied = of[ROW_MADE] > 0;

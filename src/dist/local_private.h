@@ -14,6 +14,8 @@ enum {
   ROW_NORM,
   ROW_COMPUTE_S,
   ROW_WAIT_S,
+  ROW_COMM_S,
+  ROW_EXPOSED_S,
   ROW_SENT_S,
   ROW_BAD,  /* gradients that were skipped before ... */
   ROW_MADE, /* ... the one that was applied: 1, or 0 of a worker that gave up */
@@ -36,6 +38,7 @@ struct tg_local {
   bool ends[MOST_UPDATES];      /* ... and whether it is the last of it */
   uint64_t done;                /* updates of the stretch so far */
   uint64_t next;                /* updates of the next one */
+  double posted_s;              /* when weights were sent to neighbours */
   double began_s, ended_s;      /* of the stretch, by the transport's clock */
   uint64_t mean_of;             /* update whose mean w is; UINT64_MAX: none */
   bool pinned;                  /* the compute object was told of x and mixed */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "dist/server_private.h"
+#include "tardigrad/arena.h"
 
 static double epoch_at(const tg_server *s, uint64_t samples) {
   return (double)samples / (double)s->options.train_count;
@@ -87,21 +88,24 @@ static tg_status check(const tg_server *s, const tg_msg *in) {
 
 /* ---- what it means ---- */
 
+/* Where it is one too many the worker's next gradient is issued all the same, and its weights are
+ * there: the message is in the trace, so whoever goes on from here must not ask for it again. */
 static tg_status drop(tg_server *s, const tg_msg *in, tg_server_event *event) {
   tg_server_state *t = &s->state;
   uint32_t m = in->worker;
   event->nonfinite = true;
   t->nonfinite++;
-  if (t->nonfinite > s->options.max_nonfinite)
-    TG_FAIL(TG_EDIVERGED,
-            "diverged: %llu gradients were not finite (train.max_nonfinite = %llu); the last one "
-            "from worker %u at update %llu, staleness %llu (mean %.2f)",
-            (unsigned long long)t->nonfinite, (unsigned long long)s->options.max_nonfinite, m,
-            (unsigned long long)t->update, (unsigned long long)(t->update - t->version[m]),
-            s->counted ? (double)s->staleness_sum / (double)s->counted : 0.0);
+  uint64_t late_by = t->update - t->version[m];
   t->issued--;
   tg_server_go_on(s, m, false);
-  return TG_OK;
+  if (t->nonfinite <= s->options.max_nonfinite) return TG_OK;
+  if (t->pending[m] == TG_MSG_WEIGHTS) TG_TRY(tg_server_serve(s, m));
+  TG_FAIL(TG_EDIVERGED,
+          "diverged: %llu gradients were not finite (train.max_nonfinite = %llu); the last one "
+          "from worker %u at update %llu, staleness %llu (mean %.2f)",
+          (unsigned long long)t->nonfinite, (unsigned long long)s->options.max_nonfinite, m,
+          (unsigned long long)t->update, (unsigned long long)late_by,
+          s->counted ? (double)s->staleness_sum / (double)s->counted : 0.0);
 }
 
 /* It came too late: its worker goes on with the current weights. */
@@ -195,14 +199,26 @@ tg_status tg_server_show(tg_server *s, uint32_t m, tg_span span) {
 }
 
 bool tg_server_waits(const tg_server *s) {
-  return s->event.applied && s->whole;
+  return s->event.applied && s->options.optimizer->whole;
 }
 
-/* An optimiser of whole tensors takes the gradient when its last span is there. */
-static tg_status collect(tg_server *s, const tg_update *u, tg_span span) {
+/* An optimiser of whole tensors takes the gradient when its last span is there. One that comes in
+ * pieces is gathered; memory for it is there from the first of them on. */
+static tg_status gather_whole(tg_server *s, tg_span span, tg_update *u) {
+  bool there = s->live.device || span.hi - span.lo == s->options.n;
+  if (!s->options.optimizer->whole || there) return TG_OK;
+  if (!s->whole) s->whole = tg_alloc_aligned(s->options.n * sizeof *s->whole);
+  if (!s->whole) TG_FAIL(TG_ERUNTIME, "server: no memory for a gradient of %zu", s->options.n);
+  u->whole = s->whole;
+  return TG_OK;
+}
+
+/* A device has all of it where the span is. */
+static tg_status collect(tg_server *s, const tg_update *u, tg_span span, float *g) {
   s->collected += span.hi - span.lo;
-  if (!s->whole || s->collected < s->options.n) return TG_OK;
-  return tg_update_whole(u, &s->options.layout, s->options.n, s->whole, &s->sums);
+  if (!s->options.optimizer->whole || s->collected < s->options.n) return TG_OK;
+  return tg_live_whole(&s->live, u, &s->options.layout, u->whole ? u->whole : g - span.lo,
+                       &s->sums);
 }
 
 tg_update tg_server_update(tg_server *s, uint32_t m) {
@@ -212,8 +228,7 @@ tg_update tg_server_update(tg_server *s, uint32_t m) {
                  .w = s->w,
                  .w_bak = s->bak[m],
                  .bak_out = s->bak[m],
-                 .as_it_is = s->state.pending[m] == TG_MSG_EVALUATE,
-                 .whole = s->whole};
+                 .as_it_is = s->state.pending[m] == TG_MSG_EVALUATE};
   if (s->state.rule_state_count) u.rule_state = s->rule_state[tg_server_state_index(s, m)];
   memcpy(u.slot, s->slot, sizeof u.slot);
   return u;
@@ -233,11 +248,14 @@ tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
   if (!s->event.serves) u.bak_out = NULL;
   if (s->event.counts) TG_TRY(tg_server_gather(s, span, &g, &on_device));
   if (s->event.applied) {
-    TG_TRY(tg_live_update(&s->live, &u, span, g, on_device, &s->sums));
-    TG_TRY(collect(s, &u, span));
+    TG_TRY(gather_whole(s, span, &u));
+    if (!on_device) TG_TRY(tg_live_take(&s->live, span, &g));
+    TG_TRY(tg_live_update(&s->live, &u, span, g, s->live.device != NULL, &s->sums));
+    TG_TRY(collect(s, &u, span, g));
   } else if (s->event.serves) {
     TG_TRY(tg_live_serve(&s->live, &u, span));
   }
+  if (tg_server_waits(s)) span = (tg_span){0, s->collected < s->options.n ? 0 : s->options.n};
   return s->event.serves ? tg_server_show(s, m, span) : TG_OK;
 }
 

@@ -98,7 +98,6 @@ static tg_status make_state(tg_server *s) {
         tg_optimizer_slot_length(o->optimizer, &o->hyper.keys, &o->layout, o->n, (int)i);
     TG_TRY(make_vector("optimizer state", i, t->slot_length[i], &t->slot[i]));
   }
-  if (o->optimizer->whole) TG_TRY(make_vector("gradient", 0, o->n, &s->whole));
   if (s->gathers == 1) return TG_OK;
   TG_TRY(make_vector("gathered gradients", 0, o->n, &t->sum));
   return make_vector("gathered statistics", 0, o->ks, &t->sum_stats);
@@ -106,6 +105,8 @@ static tg_status make_state(tg_server *s) {
 
 static tg_status make_live(tg_server *s) {
   const tg_server_state *t = &s->state;
+  const tg_update like = {
+      .rule = s->options.rule, .optimizer = s->options.optimizer, .hyper = s->options.hyper};
   tg_live_open(&s->live, s->options.device, s->options.n);
   s->bak = calloc(s->options.workers, sizeof *s->bak);
   s->rule_state = calloc(t->rule_state_count + 1, sizeof *s->rule_state);
@@ -116,6 +117,7 @@ static tg_status make_live(tg_server *s) {
   for (size_t i = 0; i < t->rule_state_count; i++)
     TG_TRY(tg_live_add(&s->live, t->rule_state[i], &s->rule_state[i]));
   for (size_t i = 0; i < t->slot_count; i++) TG_TRY(tg_live_add(&s->live, t->slot[i], &s->slot[i]));
+  TG_TRY(tg_live_whole_open(&s->live, &like, &s->options.layout));
   return t->sum ? tg_live_add(&s->live, t->sum, &s->sum) : TG_OK;
 }
 

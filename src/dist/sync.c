@@ -12,7 +12,16 @@
 /* What is summed beside the gradients: requests to stop, then one row per worker. Each row has one
  * writer, so its sums are exact. */
 enum { SUM_STOP, SUM_DIVERGED, SUM_ROWS };
-enum { ROW_LOSS, ROW_CORRECT, ROW_NORM, ROW_COMPUTE_S, ROW_WAIT_S, ROW_BAD, ROW_FIELDS };
+enum {
+  ROW_LOSS,
+  ROW_CORRECT,
+  ROW_NORM,
+  ROW_COMPUTE_S,
+  ROW_WAIT_S,
+  ROW_COMM_S,
+  ROW_BAD,
+  ROW_FIELDS
+};
 
 struct tg_sync {
   tg_in_step in;
@@ -52,6 +61,7 @@ static tg_status compute_one(tg_sync *y, uint32_t worker) {
   mine[ROW_NORM] = out.gradient_norm;
   mine[ROW_COMPUTE_S] = tg_clock_s() - began;
   mine[ROW_WAIT_S] = y->wait_s;
+  mine[ROW_COMM_S] = tg_in_step_shared(&y->in) && !o->group ? y->wait_s : 0;
   mine[ROW_BAD] = (out.flags & TG_FLAG_NONFINITE) != 0;
   if (out.bytes) tg_coded_keep(&y->coded, worker);
   if (o->count == 1) return TG_OK; /* it is summed where it lies */
@@ -102,8 +112,8 @@ static tg_status apply(tg_sync *y, tg_server_event *event) {
     TG_TRY(average_gradient(y));
     TG_TRY(tg_live_update(&y->live, &u, (tg_span){0, y->in.o.n}, y->x, y->live.device,
                           y->live.device ? NULL : &sums));
-    if (y->in.o.optimizer->whole) 
-      TG_TRY(tg_update_whole(&u, &y->in.o.layout, y->in.o.n, y->x, &sums));
+    if (u.optimizer->whole)
+      TG_TRY(tg_live_whole(&y->live, &u, &y->in.o.layout, y->x, y->live.device ? NULL : &sums));
   }
   tg_fold_apply(y->in.o.folds, y->in.o.fold_count, y->s, y->state.b);
   y->in.update++;
@@ -190,6 +200,8 @@ static tg_status tell_pushes(tg_sync *y, tg_server_event event, bool checkpoint)
                  .gradient_norm = of[ROW_NORM],
                  .compute_s = of[ROW_COMPUTE_S],
                  .wait_s = of[ROW_WAIT_S],
+                 .comm_s = of[ROW_COMM_S],
+                 .exposed_s = of[ROW_COMM_S], /* gradients are summed when they are computed */
                  .sent_s = sent_s,
                  .bytes = y->coded.coder ? y->coded.bytes[m] : 0};
     event.nonfinite = in.flags != 0;
@@ -226,6 +238,10 @@ static tg_status step(tg_sync *y) {
   if (checkpoint) TG_TRY(publish(y));
   TG_TRY(tell_pushes(y, event, checkpoint));
   if (diverged || in->nonfinite > y->in.o.max_nonfinite) return cut_short(y, TG_EDIVERGED);
+  /* Every rank has made all updates for itself: seldom enough they are compared. */
+  bool alike = true;
+  if (evaluates && !in->o.group && !y->live.device) TG_TRY(tg_in_step_alike(in, y->w, &alike));
+  if (!alike) return cut_short(y, TG_EDIVERGED);
   if (evaluates) TG_TRY(evaluate(y, event, last));
   return stop && !last ? cut_short(y, TG_EPREEMPTED) : TG_OK;
 }
@@ -268,7 +284,9 @@ static float *vector(size_t n) {
 static tg_status make_live(tg_sync *y) {
   const tg_sync_options *o = &y->in.o;
   tg_live_open(&y->live, o->device, o->n);
+  const tg_update like = {.rule = o->rule, .optimizer = o->optimizer, .hyper = o->hyper};
   TG_TRY(tg_live_add(&y->live, y->state.w, &y->w));
+  TG_TRY(tg_live_whole_open(&y->live, &like, &o->layout));
   for (size_t i = 0; i < y->state.slot_count; i++)
     TG_TRY(tg_live_add(&y->live, y->state.slot[i], &y->slot[i]));
   if (o->count != 1 && o->device)

@@ -13,20 +13,35 @@ struct tg_mpi_worker {
   MPI_Request header;
   bool header_posted;
   double network_s;         /* the last weights were so long under way */
+  double sent_s, push_s;    /* when the last answer left, and how long it was under way */
   MPI_Request *recv, *send; /* [pieces + 2] */
   size_t recvs, received, sends, sent;
 };
 
 /* ---- one message each way ---- */
 
+/* What is being sent is looked at too, to know how long it was under way. Nobody computes now. */
+static tg_status await_header(tg_comm *c) {
+  tg_mpi_worker *k = c->worker;
+  const tg_wait wait = {c->o.timeout_s, "an answer of the server", 0, false};
+  tg_patience patience = tg_patience_begin(wait.timeout_s, wait.soon);
+  for (size_t done = 0;;) {
+    TG_TRY(tg_mpi_advance(&k->header, 1, &done));
+    if (k->sent < k->sends) {
+      TG_TRY(tg_mpi_advance(k->send, k->sends, &k->sent));
+      k->push_s = tg_clock_s() - k->sent_s;
+    }
+    if (done) return TG_OK;
+    if (!tg_patience_pause(&patience)) return tg_mpi_late(&wait);
+  }
+}
+
 static tg_status wait_header(tg_comm *c) {
   tg_mpi_worker *k = c->worker;
-  size_t done = 0;
   if (!k->header_posted)
     TG_MPI(MPI_Irecv(&k->in, sizeof k->in, MPI_BYTE, 0, TG_TAG_HEADER, c->comm, &k->header));
   k->header_posted = true;
-  const tg_wait wait = {c->o.timeout_s, "an answer of the server", 0, false};
-  TG_TRY(tg_mpi_finish(&wait, &k->header, 1, &done));
+  TG_TRY(await_header(c));
   k->header_posted = false;
   if (k->in.kind != TG_MSG_STATE) return TG_OK;
   TG_TRY(tg_mpi_state_answer(c, &k->in, k->out.kind == TG_MSG_PUSH));
@@ -98,6 +113,8 @@ static tg_status answer(tg_comm *c) {
   tg_mpi_worker *k = c->worker;
   const tg_compute *compute = c->o.compute;
   k->sends = k->sent = 0;
+  k->sent_s = tg_clock_s();
+  k->push_s = 0;
   atomic_thread_fence(memory_order_release);
   TG_MPI(
       MPI_Isend(&k->out, sizeof k->out, MPI_BYTE, 0, TG_TAG_HEADER, c->comm, &k->send[k->sends++]));
@@ -152,6 +169,8 @@ tg_status tg_mpi_work(tg_comm *c, uint32_t *stop_flags) {
     double computed = tg_clock_s();
     k->out.wait_s = computing - waiting;
     k->out.network_s = k->network_s;
+    /* Between its answer and the next weights a worker does not compute: nothing is hidden. */
+    k->out.comm_s = k->out.exposed_s = k->push_s + k->network_s;
     k->out.compute_s = computed - computing;
     k->out.sent_s = computed - c->began;
     if (tg_stop_requested()) k->out.flags |= TG_FLAG_PREEMPT;

@@ -18,21 +18,21 @@ static tg_value *shortcut(tg_graph *g, const char *prefix, tg_value *x, int64_t 
   return tg_batch_norm(g, name, x);
 }
 
-static tg_value *basic_block(tg_graph *g, const char *prefix, tg_value *x, int64_t planes,
-                             int64_t stride) {
+static tg_value *basic_block(tg_graph *g, const tg_model_options *o, const char *prefix,
+                             tg_value *x, int64_t planes, int64_t stride) {
   tg_path_branch(g, prefix);
-  tg_value *y = tg_relu(g, tg_conv_bn(g, prefix, 1, x, planes, 3, stride));
-  y = tg_conv_bn(g, prefix, 2, y, planes, 3, 1);
+  tg_value *y = tg_relu(g, tg_path_conv(g, o, prefix, 1, x, planes, 3, stride, TG_PATH_RESIDUAL));
+  y = tg_path_conv(g, o, prefix, 2, y, planes, 3, 1, TG_PATH_RESIDUAL);
   tg_graph_path_block(g, NULL);
   return tg_relu(g, tg_add(g, y, shortcut(g, prefix, x, planes, stride)));
 }
 
-static tg_value *bottleneck(tg_graph *g, const char *prefix, tg_value *x, int64_t planes,
-                            int64_t stride) {
+static tg_value *bottleneck(tg_graph *g, const tg_model_options *o, const char *prefix, tg_value *x,
+                            int64_t planes, int64_t stride) {
   tg_path_branch(g, prefix);
-  tg_value *y = tg_relu(g, tg_conv_bn(g, prefix, 1, x, planes, 1, 1));
-  y = tg_relu(g, tg_conv_bn(g, prefix, 2, y, planes, 3, stride));
-  y = tg_conv_bn(g, prefix, 3, y, 4 * planes, 1, 1);
+  tg_value *y = tg_relu(g, tg_path_conv(g, o, prefix, 1, x, planes, 1, 1, TG_PATH_RESIDUAL));
+  y = tg_relu(g, tg_path_conv(g, o, prefix, 2, y, planes, 3, stride, TG_PATH_RESIDUAL));
+  y = tg_path_conv(g, o, prefix, 3, y, 4 * planes, 1, 1, TG_PATH_RESIDUAL);
   tg_graph_path_block(g, NULL);
   return tg_relu(g, tg_add(g, y, shortcut(g, prefix, x, 4 * planes, stride)));
 }
@@ -49,7 +49,7 @@ static tg_value *stem(tg_graph *g, const tg_model_options *options, tg_value *x)
 tg_status tg_resnet_build(const tg_model_options *options, tg_graph *g, int depth, tg_block block) {
   static const int shallow[] = {2, 2, 2, 2}, deep[] = {3, 4, 6, 3};
   tg_value *x = stem(g, options, tg_model_input(g, options));
-  x = tg_resnet_stages(g, x, 64, 4, depth < 34 ? shallow : deep, block);
+  x = tg_resnet_stages(g, options, x, 64, 4, depth < 34 ? shallow : deep, block);
   return tg_model_classify(g, options, "fc", x, true);
 }
 

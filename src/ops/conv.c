@@ -11,6 +11,8 @@ static tg_status check(tg_graph *g, const tg_node *node, int space) {
       return tg_infer_fail(
           g, node, "kernel %lld, stride %lld, padding %lld in spatial dimension %d are impossible",
           (long long)a->kernel[i], (long long)a->stride[i], (long long)a->pad[i], i);
+  if (a->hollow && a->transposed)
+    return tg_infer_fail(g, node, "a transposed convolution has no skeletons to leave out");
   return TG_OK;
 }
 

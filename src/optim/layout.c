@@ -5,10 +5,12 @@ tg_status tg_layout_check(const tg_optimizer *o, const tg_layout *layout, size_t
                           bool on_device) {
   size_t next = 0;
   if (!o->whole) return TG_OK;
-  if (on_device)
+  if (on_device && !o->path_step)
     TG_FAIL(TG_ECONFIG,
             "optimizer.name=%s: works on whole tensors, in host memory only: set server.device=cpu",
             o->name);
+  if (o->path_step && !layout->paths)
+    TG_FAIL(TG_ECONFIG, "optimizer %s: the layout has no path blocks", o->name);
   for (size_t i = 0; i < layout->count; i++) {
     const tg_part *p = &layout->part[i];
     if (p->offset != next || p->count < 1 || p->rows * p->cols != p->count)

@@ -18,7 +18,6 @@
  * one: bits do not depend on their number. They do depend on OpenBLAS's kernels for the processor.
  */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "backend/cpu_symmetric.h"
 #include "optim/optimizers.h"
@@ -51,6 +50,29 @@ static size_t slot_length(const tg_optimizer_keys *keys, const tg_layout *layout
   return sum;
 }
 
+/* Each thread computes the roots of one tensor at a time: at most those of the largest at once. */
+static size_t passing(const tg_optimizer_keys *keys, const tg_layout *layout, size_t threads) {
+  size_t sum = 0, last = SIZE_MAX;
+  for (size_t t = 0; t < threads; t++) {
+    size_t next = 0, alike = 0;
+    for (size_t i = 0; i < layout->count; i++) {
+      sides s = sides_of(&layout->part[i], keys);
+      size_t side = s.left > s.right ? s.left : s.right;
+      if (side < last && side > next) {
+        next = side;
+        alike = 0;
+      }
+      alike += side == next;
+    }
+    if (next == 0) break;
+    last = next;
+    if (alike > threads - t) alike = threads - t;
+    sum += alike * tg_inverse_root_bytes(next);
+    t += alike - 1;
+  }
+  return sum;
+}
+
 static void step_each(const tg_hyper *h, size_t n, float *restrict w, const float *restrict g,
                       float *restrict sum) {
   const float lr = h->lr, epsilon = (float)h->keys.epsilon;
@@ -63,9 +85,9 @@ static void step_each(const tg_hyper *h, size_t n, float *restrict w, const floa
   }
 }
 
-/* g and spare [count] take turns: where the preconditioned gradient ends is returned. */
+/* g becomes the preconditioned gradient. */
 static tg_status precondition(const tg_hyper *h, const tg_part *part, sides s, float *state,
-                              float *g, float *spare, const float **out) {
+                              float *g) {
   uint64_t every = h->keys.shampoo_every;
   bool anew = h->update < every || h->update % every == 0, both = s.left && s.right;
   float *left = state, *left_root = left + s.left * s.left;
@@ -74,36 +96,22 @@ static tg_status precondition(const tg_hyper *h, const tg_part *part, sides s, f
   if (s.right) tg_gram_add(part->rows, part->cols, g, true, right);
   if (anew && s.left) TG_TRY(tg_inverse_root(s.left, left, h->keys.epsilon, both, left_root));
   if (anew && s.right) TG_TRY(tg_inverse_root(s.right, right, h->keys.epsilon, both, right_root));
-  float *from = g, *to = spare;
-  if (s.left) {
-    tg_matrix_product(part->rows, part->rows, part->cols, left_root, from, to);
-    from = spare;
-    to = g;
-  }
-  if (s.right) {
-    tg_matrix_product(part->rows, part->cols, part->cols, from, right_root, to);
-    from = to;
-  }
-  *out = from;
+  if (s.left) tg_multiply_left(part->rows, part->cols, left_root, g);
+  if (s.right) tg_multiply_right(part->rows, part->cols, right_root, g);
   return TG_OK;
 }
 
 static tg_status step(const tg_hyper *h, const tg_part *part, float *w, float *g, float *state) {
   sides s = sides_of(part, &h->keys);
-  const float decay = h->weight_decay, lr = h->lr, *direction = NULL;
-  tg_status status = TG_OK;
+  const float decay = h->weight_decay, lr = h->lr;
   for (size_t i = 0; i < part->count; i++) g[i] = g[i] + decay * w[i];
   if (!s.left && !s.right) {
     step_each(h, part->count, w, g, state);
     return TG_OK;
   }
-  float *spare = malloc(part->count * sizeof *spare);
-  if (!spare) TG_FAIL(TG_ERUNTIME, "no memory for a gradient of %zu parameters", part->count);
-  TG_DO(precondition(h, part, s, state, g, spare, &direction));
-  for (size_t i = 0; i < part->count; i++) w[i] -= lr * direction[i];
-done:
-  free(spare);
-  return status;
+  TG_TRY(precondition(h, part, s, state, g));
+  for (size_t i = 0; i < part->count; i++) w[i] -= lr * g[i];
+  return TG_OK;
 }
 
 /* The message of a failure is its thread's own: that of the first tensor is said again. */
@@ -136,6 +144,8 @@ const tg_optimizer tg_optimizer_shampoo = {
     .help = "W -= lr L^(-1/4) G R^(-1/4), L and R the sums of G G^T and G^T G of each tensor",
     .slots = 1,
     .slot_length = slot_length,
+    .passing = passing,
     .default_epsilon = 1e-4,
     .whole = whole,
+    .mixes = true,
 };

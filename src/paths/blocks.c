@@ -62,6 +62,10 @@ static tg_status check_layer(const tg_node *node) {
   return TG_OK;
 }
 
+static bool is_hollow(const tg_node *node) {
+  return node->op->id == TG_OP_conv && ((const tg_conv_attr *)node->attr)->hollow;
+}
+
 /* The batch norm that reads what the node computes. */
 static const tg_node *norm_behind(const tg_graph *g, const tg_node *node) {
   for (int i = 0; i < g->node_count; i++)
@@ -79,6 +83,7 @@ static tg_status read_layer(const tg_graph *g, const tg_node *node, tg_path_laye
                        .out = (size_t)shape->dim[0],
                        .in = (size_t)shape->dim[1],
                        .taps = 1,
+                       .hollow = is_hollow(node),
                        .bias = node->param_count > 1 ? node->param[1]->offset : TG_NOWHERE,
                        .scale = norm ? norm->param[0]->offset : TG_NOWHERE,
                        .shift = norm ? norm->param[1]->offset : TG_NOWHERE};
@@ -108,6 +113,11 @@ static tg_status read_block(const tg_graph *g, const char *name, tg_paths *paths
       most = tg_path_width(b, n);
       b->special = n;
     }
+  /* There, and only there, what a hollow layer leaves out are the block's frozen skeletons. */
+  for (int l = 1; l <= b->count; l++)
+    if (b->layer[l - 1].hollow && l <= b->special)
+      TG_FAIL(TG_ECONFIG, "path block %s: layer %s is hollow, and not behind the widest one", name,
+              b->layer[l - 1].name);
   paths->count++;
   return TG_OK;
 }

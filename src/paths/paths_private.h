@@ -5,10 +5,7 @@
 #include "tardigrad/paths.h"
 #include "tardigrad/update.h"
 
-enum {
-  TG_PATH_PARTS = 8, /* of the rows of a layer, summed side by side: fixed, so that sums repeat */
-  TG_PATH_ROWS = 4   /* that are moved together */
-};
+enum { TG_PATH_ROWS = 4 /* that are moved together */ };
 
 /* Products of skeletons of a block, at one vector of weights: p[n][j] from the input to unit j of
  * node layer n, q[n][j] from it to the output, by the routes of paths.h. A weight of layer l from

@@ -22,6 +22,11 @@ enum { KEPT_W, KEPT_STATE, KEPT_SLOT, PARALLEL_FROM = 1 << 15 };
 
 typedef tg_path_pass pass;
 
+/* What goes into w_bak, while it is in the cache. (It is read before, row by row.) */
+static void serve(const pass *x, size_t at, size_t n) {
+  if (x->u->bak_out) memcpy(x->u->bak_out + at, x->u->w + at, n * sizeof(float));
+}
+
 /* ---- outside ---- */
 
 /* Of `count` rows or pieces, in their order. */
@@ -53,6 +58,7 @@ static void move_outside(const pass *x, tg_span span) {
     size_t at = span.lo + k * TG_BLOCK, n = span.hi - at < TG_BLOCK ? span.hi - at : TG_BLOCK;
     sums[2 * k] = sums[2 * k + 1] = 0;
     tg_path_move(x, at, n, 0, 1, &f, &sums[2 * k]);
+    serve(x, at, n);
   }
   tg_update_sums all = {0};
   add_sums(x, pieces, &all);
@@ -62,13 +68,16 @@ static void move_outside(const pass *x, tg_span span) {
 
 /* ---- a block's factors ---- */
 
+/* What is divided by: with a clamp not nearer to 0 than this. */
+static float nonzero(const pass *x, float c) {
+  const float least = x->u->hyper.keys.path_clamp > 0 ? 1e-6f : 0;
+  if (fabsf(c) >= least) return c;
+  x->work->clamped++;
+  return c < 0 ? -least : least;
+}
+
 static float inverse(const pass *x, float c) {
-  float least = x->u->hyper.keys.path_clamp > 0 ? 1e-6f : 0;
-  if (fabsf(c) < least) {
-    x->work->clamped++;
-    c = c < 0 ? -least : least;
-  }
-  return 1 / c;
+  return 1 / nonzero(x, c);
 }
 
 /* One unit's factors, as often as it has taps. */
@@ -128,9 +137,10 @@ static void move_pieces(const pass *x, const tg_path_layer *y, size_t o, size_t 
   tg_path_factors f[TG_PATH_ROWS];
   float norms[TG_PATH_ROWS][TG_BLOCK];
   double *sums = x->work->sums + 2 * o;
+  size_t most = x->plain && !row->norm ? cols : TG_BLOCK;
   /* A multiple of the taps, so that norms begin anew with each piece. */
-  size_t most = y->taps < TG_BLOCK ? TG_BLOCK / y->taps * y->taps : TG_BLOCK;
-  if (x->plain && !row->norm) most = cols;
+  bool anew = x->plain && y->taps < TG_BLOCK;
+  if (anew && row->norm) most = TG_BLOCK / y->taps * y->taps;
   sums[0] = sums[1] = 0;
   for (size_t i = 0; i < cols; i += most) {
     size_t n = cols - i < most ? cols - i : most, at = y->offset + o * cols + i;
@@ -138,7 +148,7 @@ static void move_pieces(const pass *x, const tg_path_layer *y, size_t o, size_t 
       f[k] = row[k];
       f[k].c += i, f[k].u += i, f[k].r += i, f[k].then_c += i, f[k].then_u += i;
       if (!row->norm) continue;
-      if (i == 0 || i % y->taps) spread(norms[k], n, row[k].norm, y->taps, i % y->taps);
+      if (i == 0 || !anew) spread(norms[k], n, row[k].norm, y->taps, i % y->taps);
       f[k].norm = norms[k];
     }
     tg_path_move(x, at, n, cols, count, f, sums);
@@ -168,6 +178,7 @@ static void move_group(const pass *x, int l, size_t lo, size_t hi, const tg_path
   for (size_t o = lo; o < hi; o++) f[o - lo] = row_factors(x, l, o, columns);
   size_t together = x->plain && hi - lo == TG_PATH_ROWS ? TG_PATH_ROWS : 1;
   for (size_t o = lo; o < hi; o += together) move_pieces(x, y, o, together, &f[o - lo]);
+  serve(x, y->offset + lo * y->in * y->taps, (hi - lo) * y->in * y->taps);
 }
 
 static void move_weights(const pass *x, int l) {
@@ -201,6 +212,7 @@ static void move_biases(const pass *x, int l) {
     size_t n = y->out - i < TG_BLOCK ? y->out - i : TG_BLOCK;
     tg_path_move(x, y->bias + i, n, 0, 1, &f, sums);
   }
+  serve(x, y->bias, y->out);
   x->sums->correction_square += sums[0];
   x->sums->gradient_square += sums[1];
 }
@@ -235,6 +247,7 @@ static void put_back(const pass *x) {
     for (size_t t = 0; t < tg_path_skeletons(b, l); t++, e++) {
       size_t at = tg_path_skeleton(b, l, t);
       x->u->w[at] = *kept(x->k, KEPT_W, e);
+      serve(x, at, 1);
       if (x->u->rule_state) x->u->rule_state[at] = *kept(x->k, KEPT_STATE, e);
       for (int i = 0; i < x->u->optimizer->slots; i++)
         x->u->slot[i][at] = *kept(x->k, KEPT_SLOT + i, e);
@@ -243,7 +256,8 @@ static void put_back(const pass *x) {
 
 /* R, in its limits. */
 static float ratio_of(const pass *x, float v, float step) {
-  double least = x->u->hyper.keys.path_clamp, ratio = 1 - (double)x->u->hyper.lr * step / v;
+  double least = x->u->hyper.keys.path_clamp,
+         ratio = 1 - (double)x->u->hyper.lr * step / nonzero(x, v);
   if (least > 0 && !(ratio >= least && ratio <= 1 / least)) {
     x->work->clamped++;
     ratio = ratio > 1 / least ? 1 / least : least;
@@ -258,7 +272,7 @@ static void skeleton_gradients(const pass *x, size_t lo, size_t n, float *d) {
   for (size_t i = 0; i < n; i++) {
     size_t at = tg_path_skeleton(b, b->special, lo + i);
     double a = y->hollow ? 1 : x->then[at];
-    double by = x->k->then.v[lo + i];
+    double by = nonzero(x, x->k->then.v[lo + i]);
     /* The published norm divides here, and multiplies everywhere else. */
     if (x->u->hyper.keys.path_norm) by *= x->work->norm[(lo + i) * y->taps + y->centre];
     d[i] = (float)((a * x->k->g[lo + i] - x->k->sum[lo + i]) / by);

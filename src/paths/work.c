@@ -107,3 +107,11 @@ tg_status tg_path_work_create(tg_paths *paths, const tg_graph *g) {
 uint64_t tg_paths_clamped(const tg_paths *paths) {
   return paths->work->clamped;
 }
+
+void tg_paths_tell_clamped(const tg_paths *paths, uint64_t count) {
+  paths->work->clamped = count;
+}
+
+size_t tg_paths_bytes(const tg_paths *paths) {
+  return tg_arena_bytes(paths->arena);
+}

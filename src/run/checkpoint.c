@@ -88,7 +88,10 @@ static tg_status write_folder(const char *folder, const tg_ckpt_content *c) {
                    .samples = c->samples,
                    .trace_records = c->trace_records,
                    .metrics_bytes = c->metrics_bytes,
-                   .epoch = c->epoch};
+                   .epoch = c->epoch,
+                   .epochs = c->epochs,
+                   .legs = c->legs};
+  memcpy(m.leg, c->leg, sizeof m.leg);
   snprintf(m.model, sizeof m.model, "%s", model);
   TG_TRY(make_folder(folder));
   TG_TRY(write_arrays(folder, TG_CKPT_WEIGHTS, c->weights, c->weight_count, model,

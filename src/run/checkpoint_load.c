@@ -151,6 +151,9 @@ tg_status tg_checkpoint_load(const char *folder, tg_ckpt_content *content) {
   content->update = m.update;
   content->samples = m.samples;
   content->epoch = m.epoch;
+  content->epochs = m.epochs;
+  content->legs = m.legs;
+  memcpy(content->leg, m.leg, sizeof m.leg);
   content->trace_records = m.trace_records;
   content->metrics_bytes = m.metrics_bytes;
 done:

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +28,15 @@ static json_t *describe(const tg_manifest *m) {
     json_array_append_new(files,
                           json_pack("{s:s, s:I, s:s}", "name", m->file[i].name, "bytes",
                                     (json_int_t)m->file[i].bytes, "xxh3_128", m->file[i].hash));
-  return json_pack("{s:s, s:i, s:s, s:I, s:I, s:f, s:I, s:I, s:o}", "format", FORMAT, "version",
-                   VERSION, "model", m->model, "update", (json_int_t)m->update, "samples",
-                   (json_int_t)m->samples, "epoch", m->epoch, "trace_records",
-                   (json_int_t)m->trace_records, "metrics_bytes", (json_int_t)m->metrics_bytes,
-                   "files", files);
+  json_t *legs = json_array();
+  for (size_t i = 0; i < m->legs; i++)
+    json_array_append_new(legs, json_pack("{s:I, s:f}", "records", (json_int_t)m->leg[i].records,
+                                          "epochs", m->leg[i].epochs));
+  return json_pack("{s:s, s:i, s:s, s:I, s:I, s:f, s:f, s:o, s:I, s:I, s:o}", "format", FORMAT,
+                   "version", VERSION, "model", m->model, "update", (json_int_t)m->update,
+                   "samples", (json_int_t)m->samples, "epoch", m->epoch, "epochs", m->epochs,
+                   "legs", legs, "trace_records", (json_int_t)m->trace_records, "metrics_bytes",
+                   (json_int_t)m->metrics_bytes, "files", files);
 }
 
 tg_status tg_manifest_write(const char *folder, const tg_manifest *m) {
@@ -84,6 +89,23 @@ static tg_status get_file(const char *path, const json_t *entry, tg_ckpt_file *o
   return TG_OK;
 }
 
+/* Checkpoints of before there were legs have neither. */
+static tg_status get_legs(const char *path, const json_t *root, tg_manifest *m) {
+  const json_t *epochs = json_object_get(root, "epochs"), *legs = json_object_get(root, "legs");
+  m->epochs = json_is_number(epochs) ? json_number_value(epochs) : NAN;
+  m->legs = json_array_size(legs);
+  if (m->legs > TG_MOST_LEGS)
+    TG_FAIL(TG_EDATA, "%s: 'legs': expected at most %d", path, TG_MOST_LEGS);
+  for (size_t i = 0; i < m->legs; i++) {
+    const json_t *leg = json_array_get(legs, i);
+    TG_TRY(get_count(path, leg, "records", &m->leg[i].records));
+    if (!json_is_number(json_object_get(leg, "epochs")))
+      TG_FAIL(TG_EDATA, "%s: 'epochs' of 'legs': expected a number", path);
+    m->leg[i].epochs = json_number_value(json_object_get(leg, "epochs"));
+  }
+  return TG_OK;
+}
+
 static tg_status interpret(const char *path, const json_t *root, tg_manifest *m) {
   char format[64];
   uint64_t version = 0;
@@ -100,6 +122,7 @@ static tg_status interpret(const char *path, const json_t *root, tg_manifest *m)
   const json_t *epoch = json_object_get(root, "epoch"), *files = json_object_get(root, "files");
   if (!json_is_number(epoch)) TG_FAIL(TG_EDATA, "%s: 'epoch': expected a number", path);
   m->epoch = json_number_value(epoch);
+  TG_TRY(get_legs(path, root, m));
   m->file_count = json_array_size(files);
   if (m->file_count < 1 || m->file_count > TG_CKPT_FILES)
     TG_FAIL(TG_EDATA, "%s: 'files': expected 1 or %d", path, TG_CKPT_FILES);

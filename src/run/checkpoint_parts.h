@@ -18,7 +18,9 @@ typedef struct tg_ckpt_file {
 
 typedef struct tg_manifest {
   uint64_t update, samples, trace_records, metrics_bytes;
-  double epoch;
+  double epoch, epochs;
+  tg_leg leg[TG_MOST_LEGS];
+  size_t legs;
   char model[128];
   tg_ckpt_file file[TG_CKPT_FILES];
   size_t file_count;

@@ -1,6 +1,7 @@
 /* forecast.c - memory, bytes and floors, before anything runs. */
 #include "tardigrad/forecast.h"
 
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "run/setup.h"
 #include "tardigrad/net.h"
 #include "tardigrad/ops.h"
+#include "tardigrad/paths.h"
 #include "tardigrad/run.h"
 #include "tardigrad/topology.h"
 
@@ -101,16 +103,20 @@ static double count_flops(const tg_graph *g) {
   return flops;
 }
 
-/* Bytes of an optimiser's state, and of the gradient that a server gathers for one of whole
- * tensors. */
-static uint64_t state_bytes(const tg_config *c, const tg_outline *o, const tg_optimizer *optimizer,
-                            bool async) {
-  tg_optimizer_keys keys = tg_setup_keys(c, optimizer);
-  uint64_t floats = 0;
+/* Bytes of an optimiser's state, of the gradient that a server gathers for one of whole tensors
+ * where it comes in pieces, and of what an update takes for a while. */
+static uint64_t state_bytes(const tg_setup *s, bool gathers) {
+  const tg_optimizer *optimizer = &s->optimizer;
+  const tg_layout *layout = &s->outline->layout;
+  tg_optimizer_keys keys = tg_setup_keys(s->config, optimizer);
+  uint64_t floats = 0, passing = 0;
   for (int i = 0; i < optimizer->slots; i++)
-    floats += tg_optimizer_slot_length(optimizer, &keys, &o->layout, o->graph->n, i);
-  if (optimizer->whole && async) floats += o->graph->n;
-  return floats * sizeof(float);
+    floats += tg_optimizer_slot_length(optimizer, &keys, layout, s->outline->graph->n, i);
+  if (optimizer->whole && gathers) floats += s->outline->graph->n;
+  if (optimizer->passing)
+    passing = optimizer->passing(&keys, layout, (size_t)omp_get_max_threads());
+  if (optimizer->path_step) passing += tg_paths_bytes(s->outline->paths);
+  return floats * sizeof(float) + passing;
 }
 
 static uint64_t server_vectors(const tg_rule *rule, const tg_config *c, uint32_t workers) {
@@ -137,33 +143,38 @@ static own_vectors count_own(const tg_rule *rule, const tg_optimizer *optimizer,
                        .simulated = workers * (held + mixes) + 2};
 }
 
-static tg_status memory(const tg_config *c, const tg_outline *o, const tg_rule *rule,
-                        const tg_optimizer *optimizer, uint64_t bare, tg_forecast *f) {
+static tg_status memory(const tg_setup *s, uint64_t bare, tg_forecast *f) {
+  const tg_config *c = s->config;
+  const tg_rule *rule = s->rule;
   bool sim = strcmp(c->transport_name, "sim") == 0;
   bool server = rule->scheme == TG_SCHEME_ASYNC;
   tg_net_options options = {.workers = f->workers,
-                            .batch = (uint32_t)c->train_batch,
+                            .batch = s->batch,
                             .train = true,
                             .evaluate = true,
                             .split = tg_net_eval_split(c)};
   tg_net_memory net;
   TG_TRY(tg_net_estimate(c, &options, &net));
-  uint64_t vector = o->graph->n * sizeof(float);
-  uint64_t computing = net.activations + net.vectors + net.data;
+  uint64_t vector = s->outline->graph->n * sizeof(float);
   f->activations = net.activations;
   f->unplanned = net.unplanned;
   f->base = tg_resident_bytes(false);
-  uint64_t state = state_bytes(c, o, optimizer, server);
+  uint64_t state = state_bytes(s, server && !sim);
   uint64_t served = vector * server_vectors(rule, c, f->workers) + state;
-  /* Gradients of workers on its machine are the server's memory as well: all may be there. */
-  uint64_t shared = c->transport_shared_memory ? vector * f->workers : 0;
+  /* Gradients of workers on its machine are the server's memory as well: all may be there. Encoded
+   * ones are messages. */
+  uint64_t shared = c->transport_shared_memory && !s->codec->encode ? vector * f->workers : 0;
   uint64_t replica = vector * 2 + state;
   /* The server opens no device, and holds the initial weights while it copies them: before it sees
-   * any gradient. */
+   * any gradient. Rank 0 of the synchronous scheme computes nothing, holds a replica, and
+   * the initial weights likewise. */
   if (server && !sim) f->server = bare + served + (shared > vector ? shared : vector);
-  f->worker = f->base + computing;
+  if (rule->scheme == TG_SCHEME_SYNC && !sim) f->server = bare + replica + vector;
+  f->worker = f->base + net.activations + net.vectors + net.data;
+  /* Whoever simulates holds the initial weights before it computes. */
+  if (sim && vector > net.activations) f->worker += vector - net.activations;
   if (tg_rule_owns_weights(rule)) {
-    own_vectors own = count_own(rule, optimizer, c, f->workers);
+    own_vectors own = count_own(rule, &s->optimizer, c, f->workers);
     if (!sim) f->server = bare + vector * own.server;
     f->worker += vector * (sim ? own.simulated : own.worker);
   } else if (!server)
@@ -183,15 +194,16 @@ static double exchanges(const tg_config *c, const tg_rule *rule, uint32_t worker
 
 /* What a worker sends and receives for a gradient, and what its codec keeps. The ramp at the
  * beginning is left out. */
-static tg_status encoding(const tg_config *c, const tg_outline *o, const tg_rule *rule,
-                          tg_forecast *f) {
-  const tg_codec *codec;
-  const tg_graph *g = o->graph;
+static tg_status encoding(const tg_setup *s, tg_forecast *f) {
+  const tg_config *c = s->config;
+  const tg_graph *g = s->outline->graph;
+  const tg_rule *rule = s->rule;
+  const tg_codec *codec = s->codec;
   bool sim = strcmp(c->transport_name, "sim") == 0, server = rule->scheme == TG_SCHEME_ASYNC;
   uint64_t vector = g->n * sizeof(float), around = sizeof(tg_msg);
-  TG_TRY(tg_setup_codec(c, rule, &codec));
   tg_codec_options options = tg_setup_codec_options(c, g->n, 1);
   options.warmup_epochs = 0;
+  if (codec->encode) TG_TRY(tg_codec_check(codec, &options));
   uint64_t message = tg_codec_bytes(codec, &options);
   if (tg_rule_owns_weights(rule)) {
     f->compression = 1;
@@ -208,30 +220,46 @@ static tg_status encoding(const tg_config *c, const tg_outline *o, const tg_rule
   uint64_t of_all = kept * f->workers;
   f->worker += message + (sim ? of_all : server ? 2 * kept : kept);
   if (!server) f->worker += message * f->workers;
-  if (f->server) f->server += of_all + 2 * message;
+  if (f->server) f->server += of_all + (server ? 2 : 1 + f->workers) * message;
   return TG_OK;
+}
+
+/* Everything that train would say before it looks at data, but what hangs on who takes part. */
+static tg_status check(const tg_setup *s) {
+  const tg_config *c = s->config;
+  bool shares = tg_setup_shares_device(s);
+  tg_device *d = NULL;
+  TG_TRY(tg_setup_check_server(s));
+  if (!shares && !tg_setup_opens_device(s)) return tg_setup_check_updates(s, false);
+  tg_device_options options = tg_net_device_options(c, 0);
+  TG_TRY(shares ? tg_device_open_with(c->device_name, &options, &d)
+                : tg_device_open(c->server_device, &d));
+  bool on_device = !d->backend->host_memory;
+  tg_device_close(d);
+  return tg_setup_check_updates(s, on_device);
 }
 
 tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f) {
   const tg_rule *rule;
-  tg_optimizer optimizer;
-  tg_outline *o = NULL;
+  tg_setup s;
   tg_status status = TG_OK;
   *f = (tg_forecast){.workers = workers};
   TG_TRY(tg_rule_find(c->sync_rule, &rule));
-  TG_TRY(tg_optimizer_make(c->optimizer_name, c->optimizer_inner, &optimizer));
-  TG_TRY(tg_rule_check(rule, c->optimizer_name, optimizer.whole));
-  TG_TRY(tg_outline_create(c, (uint32_t)c->train_batch, &o));
-  f->parameters = o->graph->n;
-  f->statistics = o->graph->k;
-  f->flops = count_flops(o->graph);
+  bool alone = rule->scheme == TG_SCHEME_LOCAL || strcmp(c->transport_name, "sim") == 0;
+  TG_DO(tg_setup_create(c, alone ? 1 : (int)workers + 1, &s));
+  f->parameters = s.outline->graph->n;
+  f->statistics = s.outline->graph->k;
+  f->flops = count_flops(s.outline->graph);
   uint64_t bare = tg_resident_bytes(false);
+  TG_DO(check(&s));
   TG_DO(measure_product(c, &f->product_rate));
-  TG_DO(memory(c, o, rule, &optimizer, bare, f));
-  TG_DO(encoding(c, o, rule, f));
+  TG_DO(memory(&s, bare, f));
+  TG_DO(encoding(&s, f));
   TG_DO(measure_copy(&f->copy_bandwidth));
   /* One pass over w, w_bak and the rule's and optimiser's state, each read and written, and g. */
-  double vectors = 1 + 2 * (2.0 + (rule->has_state ? 1 : 0) + optimizer.slots);
+  double vectors = 1 + 2 * (2.0 + (rule->has_state ? 1 : 0) + s.optimizer.slots);
+  /* Sums over w and g come before an update in path space. */
+  if (s.optimizer.path_step) vectors += 2;
   f->compute_s = f->flops / f->product_rate;
   f->update_s = vectors * sizeof(float) * (double)f->parameters / f->copy_bandwidth;
   f->transfer_s = 2.0 * (double)(f->push_bytes + f->pull_bytes) / f->copy_bandwidth;
@@ -240,6 +268,6 @@ tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f)
   f->server_load =
       !server ? 0 : (double)workers * (f->update_s + f->transfer_s) / (f->compute_s * gradients);
 done:
-  tg_outline_destroy(o);
+  tg_setup_destroy(&s);
   return status;
 }

@@ -1,6 +1,7 @@
 /* job.c - what a checkpoint holds of a run, and how it comes back. */
 #include "run/job.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,20 +45,6 @@ static tg_status coder_arrays(const tg_job *job, tg_array_list *list) {
   return TG_OK;
 }
 
-/* Of workers with weights of their own. */
-static tg_status holdings_arrays(tg_array_list *list, const tg_holdings *h, uint32_t workers) {
-  for (uint32_t m = 0; m < workers; m++) {
-    TG_TRY(tg_array_add(list, TG_ST_F32, h->x[m], 1, h->n, 0, "worker.%u.w", m));
-    if (h->snapshot)
-      TG_TRY(tg_array_add(list, TG_ST_F32, h->snapshot[m], 1, h->n, 0, "worker.%u.snapshot", m));
-    if (h->k) TG_TRY(tg_array_add(list, TG_ST_F32, h->bx[m], 1, h->k, 0, "worker.%u.b", m));
-    for (size_t i = 0; i < h->slot_count; i++)
-      TG_TRY(tg_array_add(list, TG_ST_F32, h->slot[i][m], 1, h->n, 0, "worker.%u.optimizer.%zu", m,
-                          i));
-  }
-  return TG_OK;
-}
-
 static tg_status local_arrays(tg_array_list *list, const tg_local_state *s, uint32_t workers,
                               uint64_t *counters) {
   const uint64_t now[] = {s->update, s->samples, s->nonfinite, s->round_end, s->round_steps};
@@ -65,21 +52,7 @@ static tg_status local_arrays(tg_array_list *list, const tg_local_state *s, uint
   TG_TRY(tg_array_add(list, TG_ST_U64, counters, 1, 5, 0, "local.counters"));
   TG_TRY(tg_array_add(list, TG_ST_U64, s->step, 1, workers, 0, "local.step"));
   TG_TRY(tg_array_add(list, TG_ST_F64, s->clock, 1, workers, 0, "local.clock"));
-  return holdings_arrays(list, &s->has, workers);
-}
-
-static tg_status gossip_arrays(tg_array_list *list, const tg_gossip_state *s, uint32_t workers,
-                               uint64_t *counters) {
-  const uint64_t now[] = {s->update, s->samples, s->nonfinite, s->issued};
-  memcpy(counters, now, sizeof now);
-  TG_TRY(tg_array_add(list, TG_ST_U64, counters, 1, 4, 0, "gossip.counters"));
-  TG_TRY(tg_array_add(list, TG_ST_U64, s->step, 1, workers, 0, "gossip.step"));
-  TG_TRY(tg_array_add(list, TG_ST_U64, s->made, 1, workers, 0, "gossip.made"));
-  TG_TRY(tg_array_add(list, TG_ST_U64, s->ops, 1, workers, 0, "gossip.ops"));
-  TG_TRY(tg_array_add(list, TG_ST_U64, s->taken_at, 1, workers, 0, "gossip.taken_at"));
-  TG_TRY(tg_array_add(list, TG_ST_U64, s->pending, 1, workers, 0, "gossip.pending"));
-  TG_TRY(tg_array_add(list, TG_ST_F64, s->ready, 1, (size_t)workers + 1, 0, "gossip.ready"));
-  return holdings_arrays(list, &s->has, workers);
+  return tg_holdings_arrays(list, &s->has, workers);
 }
 
 /* state.safetensors: of the loop, the recorder and the virtual clock. */
@@ -91,7 +64,7 @@ static tg_status state_arrays(tg_job *job, tg_array_list *list) {
     TG_TRY(tg_server_arrays(list, &s, g->n, g->k, g->ks, job->setup.workers, job->counters));
   } else if (job->gossip) {
     tg_gossip_state s = tg_gossip_state_of(job->gossip);
-    TG_TRY(gossip_arrays(list, &s, job->setup.workers, job->counters));
+    TG_TRY(tg_gossip_arrays(list, &s, job->setup.workers, job->counters));
   } else if (job->local) {
     tg_local_state s = tg_local_state_of(job->local);
     TG_TRY(local_arrays(list, &s, job->setup.workers, job->counters));
@@ -128,7 +101,10 @@ static tg_status content_of(tg_job *job, tg_array_list *state, tg_ckpt_content *
   content->epoch = (double)now.samples / job->setup.outline->train_count;
   content->trace_records = job->trace ? tg_trace_count(job->trace) : 0;
   content->metrics_bytes = tg_metrics_bytes(job->metrics);
-  content->model = job->config->model_name;
+  content->epochs = job->config->train_epochs;
+  content->legs = job->from.legs;
+  memcpy(content->leg, job->from.leg, sizeof content->leg);
+  content->model = job->setup.outline->model_name;
   return TG_OK;
 }
 
@@ -167,10 +143,7 @@ static tg_status counters_back(tg_job *job) {
     TG_TRY(tg_server_restored(job->server, &s));
   } else if (job->gossip) {
     tg_gossip_state s = tg_gossip_state_of(job->gossip);
-    s.update = job->counters[0];
-    s.samples = job->counters[1];
-    s.nonfinite = job->counters[2];
-    s.issued = job->counters[3];
+    tg_gossip_counters_back(&s, job->counters);
     TG_TRY(tg_gossip_restored(job->gossip, &s));
   } else if (job->local) {
     tg_local_state s = tg_local_state_of(job->local);
@@ -192,6 +165,17 @@ static tg_status counters_back(tg_job *job) {
   return TG_OK;
 }
 
+/* train.epochs may have been changed. */
+static tg_status note_leg(tg_job *job) {
+  tg_ckpt_content *from = &job->from;
+  if (!job->trace || isnan(from->epochs) || from->epochs == job->config->train_epochs) return TG_OK;
+  if (from->legs == TG_MOST_LEGS)
+    TG_FAIL(TG_ECONFIG, "train.epochs=%g: it was changed %d times, more is not recorded",
+            job->config->train_epochs, TG_MOST_LEGS);
+  from->leg[from->legs++] = (tg_leg){from->trace_records, from->epochs};
+  return TG_OK;
+}
+
 tg_status tg_job_restore(tg_job *job) {
   char folder[900];
   tg_array_list state = {0};
@@ -203,6 +187,7 @@ tg_status tg_job_restore(tg_job *job) {
   tg_recorder_restored(job->recorder);
   if (job->setup.coder) job->setup.coder->restored = true;
   TG_DO(counters_back(job));
+  TG_DO(note_leg(job));
   tg_info("resuming %s at update %llu, epoch %.2f", job->folder.run,
           (unsigned long long)content.update, content.epoch);
 done:

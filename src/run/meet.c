@@ -56,7 +56,8 @@ tg_status tg_job_meet(tg_job *job) {
   if (sharing[0]) tg_info("%s: their kernels take turns", sharing);
   if (!sync || world->size == 1) goto done;
   bool possible = !sharing[0] && !any_without(all, world->size);
-  bool clips = job->config->sync_clip_norm > 0, on_host = job->setup.optimizer.whole;
+  bool clips = job->config->sync_clip_norm > 0,
+       on_host = job->setup.optimizer.whole && !job->setup.optimizer.path_step;
   bool coded = job->setup.codec->encode;
   job->group = possible && !clips && !on_host && !coded;
   if (coded) tg_info("gradients are encoded by %s and sent by MPI", job->setup.codec->name);

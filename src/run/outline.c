@@ -33,7 +33,9 @@ tg_model_options tg_net_model_options(const tg_config *c, const tg_dataset_sourc
                             .hidden = c->model_hidden.item,
                             .hidden_count = c->model_hidden.count,
                             .no_bias = !c->model_bias,
-                            .stem = stem_of(c->model_stem)};
+                            .stem = stem_of(c->model_stem),
+                            .norm =
+                                strcmp(c->model_norm, "path") == 0 ? TG_NORM_PATH : TG_NORM_BATCH};
 }
 
 static tg_status collect_folds(const tg_graph *g, tg_fold **out, size_t *count) {
@@ -106,7 +108,9 @@ tg_status tg_outline_create(const tg_config *c, uint32_t batch, tg_outline **out
   tg_outline *o = calloc(1, sizeof *o);
   if (!o) TG_FAIL(TG_ERUNTIME, "no memory for a model");
   o->model = tg_net_model_options(c, source, batch);
-  snprintf(o->model_name, sizeof o->model_name, "%s", c->model_name);
+  bool path = o->model.norm == TG_NORM_PATH;
+  snprintf(o->model_name, sizeof o->model_name, "%s%s", c->model_name,
+           path ? ", model.norm=path" : "");
   TG_DO(tg_model_build(c->model_name, &o->model, &o->graph));
   TG_DO(collect_folds(o->graph, &o->folds, &o->fold_count));
   TG_DO(collect_parts(o->graph, &o->layout));

@@ -17,6 +17,7 @@ enum {
   LAST_SAMPLES,
   LAST_UPDATE,
   LOCAL_STEPS,
+  PATH_CLAMPS,
   COUNT_FIXED
 };
 enum {
@@ -37,10 +38,12 @@ struct tg_recorder {
   tg_recorder_options options;
   uint64_t *count; /* COUNT_FIXED, histogram [TG_STALENESS_BINS], pushes [workers], those of them
                       that came too late [workers], bytes [workers] */
-  double *real;    /* REAL_FIXED, compute_s [workers], wait_s, network_s [workers] */
+  double
+      *real; /* REAL_FIXED, compute_s [workers], wait_s, network_s, comm_s, exposed_s [workers] */
   size_t counts, reals;
   double started, shown;
-  double loss, rate; /* of the last train line, for the progress line */
+  double loss, rate;    /* of the last train line, for the progress line */
+  uint64_t path_clamps; /* of this process, when last told */
 };
 
 static uint64_t *histogram(tg_recorder *r) {
@@ -64,13 +67,19 @@ static double *wait_s(tg_recorder *r) {
 static double *network_s(tg_recorder *r) {
   return wait_s(r) + r->options.workers;
 }
+static double *comm_s(tg_recorder *r) {
+  return network_s(r) + r->options.workers;
+}
+static double *exposed_s(tg_recorder *r) {
+  return comm_s(r) + r->options.workers;
+}
 
 tg_status tg_recorder_create(const tg_recorder_options *options, tg_recorder **out) {
   tg_recorder *r = calloc(1, sizeof *r);
   if (!r) TG_FAIL(TG_ERUNTIME, "no memory for counters");
   r->options = *options;
   r->counts = COUNT_FIXED + TG_STALENESS_BINS + 3 * (size_t)options->workers;
-  r->reals = REAL_FIXED + 3 * (size_t)options->workers;
+  r->reals = REAL_FIXED + 5 * (size_t)options->workers;
   r->count = calloc(r->counts, sizeof *r->count);
   r->real = calloc(r->reals, sizeof *r->real);
   if (!r->count || !r->real) {
@@ -124,6 +133,12 @@ static void say_dropped(tg_recorder *r, uint64_t dropped, uint64_t counted, uint
   tg_metrics_real(r->options.metrics, "dropped_share", all ? (double)dropped / (double)all : 0);
 }
 
+/* How often updates in path space had to be kept in limits. */
+static void say_paths(tg_recorder *r) {
+  if (!r->options.in_paths) return;
+  tg_metrics_count(r->options.metrics, "path_clamps", r->count[PATH_CLAMPS]);
+}
+
 static tg_status train_line(tg_recorder *r, uint64_t update, double epoch, double late_s) {
   tg_metrics *m = r->options.metrics;
   double wall = tg_recorder_wall_s(r) - late_s, span = wall - r->real[WINDOW_WALL];
@@ -139,6 +154,7 @@ static tg_status train_line(tg_recorder *r, uint64_t update, double epoch, doubl
   tg_metrics_real(m, "correction_ratio", n ? r->real[RATIO_SUM] / (double)n : NAN);
   tg_metrics_count(m, "nonfinite", r->count[NONFINITE]);
   say_dropped(r, r->count[WINDOW_LATE], n, r->count[LATE]);
+  say_paths(r);
   if (r->options.own_weights) {
     tg_metrics_count(m, "local_steps", r->count[LOCAL_STEPS]);
     tg_metrics_real(m, "consensus", r->real[CONSENSUS]);
@@ -179,12 +195,16 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
   compute_s(r)[x->worker] += x->compute_s;
   wait_s(r)[x->worker] += x->wait_s;
   network_s(r)[x->worker] += x->network_s;
+  comm_s(r)[x->worker] += x->comm_s;
+  exposed_s(r)[x->worker] += x->exposed_s;
   if (x->late) {
     late(r)[x->worker]++;
     r->count[LATE]++;
     r->count[WINDOW_LATE]++;
     return TG_OK;
   }
+  r->count[PATH_CLAMPS] += x->path_clamps - r->path_clamps;
+  r->path_clamps = x->path_clamps;
   uint64_t bin = x->staleness < TG_STALENESS_BINS - 1 ? x->staleness : TG_STALENESS_BINS - 1;
   histogram(r)[bin]++;
   if (r->options.own_weights && x->partner != x->worker) bytes(r)[x->partner] += x->bytes;
@@ -238,6 +258,10 @@ static tg_status worker_line(tg_recorder *r, uint32_t w, uint64_t update, double
   tg_metrics_real(m, "wait_s", wait_s(r)[w]);
   /* Nobody measures it where gradients are summed, or simulated. */
   if (network_s(r)[w] > 0) tg_metrics_real(m, "network_s", network_s(r)[w]);
+  if (comm_s(r)[w] > 0) {
+    tg_metrics_real(m, "comm_s", comm_s(r)[w]);
+    tg_metrics_real(m, "exposed_s", exposed_s(r)[w]);
+  }
   tg_metrics_count(m, "bytes", bytes(r)[w]);
   return tg_metrics_end(m);
 }
@@ -259,6 +283,7 @@ tg_status tg_recorder_end(tg_recorder *r, uint64_t update, double epoch, const c
   uint64_t counted = 0;
   for (int i = 0; i < TG_STALENESS_BINS; i++) counted += histogram(r)[i];
   say_dropped(r, r->count[LATE], counted, r->count[LATE]);
+  say_paths(r);
   if (server_busy >= 0) tg_metrics_real(m, "server_busy", server_busy);
   if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
   return tg_metrics_end(m);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "run/carry.h"
 #include "run/setup.h"
 #include "run/weights.h"
 #include "tardigrad/arena.h"
@@ -26,13 +27,17 @@ typedef struct tg_replaying {
   tg_comm *comm;
   tg_server *server;
   tg_gossip *gossip; /* or this */
+  tg_observer observer;
   uint32_t *records, *prints;
   size_t record_count;
   tg_milestone *milestone; /* in the order of the run */
   size_t milestones, met;
   uint64_t handled, agreed; /* messages; last update that was compared */
-  float *w, *b;             /* of the milestone */
-  uint32_t *sample;         /* one batch, for the dump */
+  tg_config *config;
+  tg_leg leg[TG_MOST_LEGS + 1]; /* of the run; the last one goes on for ever */
+  size_t legs, at;              /* ... which one it is */
+  float *w, *b;                 /* of the milestone */
+  uint32_t *sample;             /* one batch, for the dump */
   FILE *dump;
 } tg_replaying;
 
@@ -62,6 +67,19 @@ static tg_status add_milestone(tg_replaying *r, const char *name) {
   return TG_OK;
 }
 
+/* The legs of the run, as its newest checkpoint tells them. */
+static tg_status find_legs(tg_replaying *r) {
+  char path[900];
+  tg_ckpt_content newest = {0};
+  checkpoint_path(r, r->milestone[r->milestones - 1].update, path, sizeof path);
+  TG_TRY(tg_checkpoint_load(path, &newest));
+  memcpy(r->leg, newest.leg, sizeof newest.leg);
+  bool told = !isnan(newest.epochs);
+  r->legs = newest.legs + 1;
+  r->leg[newest.legs] = (tg_leg){UINT64_MAX, told ? newest.epochs : r->config->train_epochs};
+  return TG_OK;
+}
+
 static tg_status find_milestones(tg_replaying *r) {
   char path[900];
   snprintf(path, sizeof path, "%s/checkpoints", r->folder.run);
@@ -81,7 +99,7 @@ static tg_status find_milestones(tg_replaying *r) {
             r->folder.trace, r->record_count,
             (unsigned long long)r->milestone[r->milestones - 1].update,
             (unsigned long long)r->milestone[r->milestones - 1].records);
-  return TG_OK;
+  return find_legs(r);
 }
 
 static tg_status load_weights(tg_replaying *r, uint64_t update, float *w, float *b) {
@@ -190,7 +208,7 @@ static tg_status handled(void *self, const tg_msg *in, const tg_server_event *ev
   while (r->met < r->milestones && r->milestone[r->met].records == r->handled)
     TG_TRY(compare(r, &r->milestone[r->met++]));
   /* What was recorded after the last checkpoint has nothing to be compared with. */
-  *preempt = r->met == r->milestones;
+  *preempt = r->met == r->milestones || r->handled >= r->leg[r->at].records;
   return TG_OK;
 }
 
@@ -207,40 +225,74 @@ static tg_status ended(tg_replaying *r, tg_status status) {
   return status;
 }
 
-static tg_status run_server(tg_replaying *r) {
-  tg_server_options server = tg_setup_server(&r->setup);
-  server.device = tg_net_compute(r->net)->device;
-  server.device_workers = server.device != NULL;
-  TG_TRY(load_weights(r, 0, r->w, r->b));
-  TG_TRY(tg_server_create(&server, r->w, r->b, &r->server));
-  TG_TRY(tg_setup_coder(&r->setup, 0, r->setup.workers));
+/* The run diverged wherever it did, and went on from there when it was told to. */
+static const uint64_t ANY_NUMBER = UINT64_MAX;
+
+static tg_status serve_leg(tg_replaying *r) {
   tg_comm_options comm = tg_setup_comm(&r->setup, NULL, tg_net_compute(r->net));
   comm.sim.order = TG_ORDER_TRACE;
-  comm.sim.records = r->records;
-  comm.sim.record_count = r->record_count;
+  comm.sim.records = r->records + r->handled;
+  comm.sim.record_count = r->record_count - r->handled;
   comm.worker.skip_evaluation = true;
+  if (r->comm) r->setup.transport->close(r->comm);
+  r->comm = NULL;
   TG_TRY(r->setup.transport->open(&comm, &r->comm));
-  tg_observer observer = {.self = r, .handled = handled};
   tg_serve_options options = {.server = r->server,
                               .transport = r->setup.transport,
                               .comm = r->comm,
                               .workers = r->setup.workers,
                               .n = r->setup.outline->graph->n,
-                              .observer = &observer};
-  return ended(r, tg_serve(&options));
+                              .observer = &r->observer};
+  return tg_serve(&options);
+}
+
+/* What resuming does: another server, of this leg's length, with the state of the last one. */
+static tg_status run_server(tg_replaying *r) {
+  tg_server_options options = tg_setup_server(&r->setup);
+  tg_server *next;
+  options.device = tg_net_compute(r->net)->device;
+  options.device_workers = options.device != NULL;
+  options.max_nonfinite = ANY_NUMBER;
+  TG_TRY(tg_server_create(&options, r->w, r->b, &next));
+  tg_server *before = r->server;
+  r->server = next;
+  tg_status status = before ? tg_carry_server(&r->setup, before, next) : TG_OK;
+  tg_server_destroy(before);
+  TG_TRY(status);
+  return serve_leg(r);
 }
 
 static tg_status run_gossip(tg_replaying *r) {
   tg_gossip_options options = tg_setup_gossip(&r->setup, NULL);
-  tg_observer observer = {.self = r, .handled = handled};
+  tg_gossip *next;
   options.step.compute = tg_net_compute(r->net);
   options.step.count = r->setup.workers;
   options.step.worker.skip_evaluation = true;
-  options.records = r->records;
-  options.record_count = r->record_count;
+  options.step.max_nonfinite = ANY_NUMBER;
+  options.records = r->records + r->handled;
+  options.record_count = r->record_count - r->handled;
+  TG_TRY(tg_gossip_create(&options, r->w, r->b, &next));
+  tg_gossip *before = r->gossip;
+  r->gossip = next;
+  tg_status status = before ? tg_carry_gossip(&r->setup, before, next) : TG_OK;
+  tg_gossip_destroy(before);
+  TG_TRY(status);
+  return tg_gossip_run(r->gossip, NULL, NULL, &r->observer);
+}
+
+static tg_status run_legs(tg_replaying *r) {
+  bool gossip = r->setup.rule->scheme == TG_SCHEME_GOSSIP;
+  tg_status status = TG_OK;
+  r->observer = (tg_observer){.self = r, .handled = handled};
   TG_TRY(load_weights(r, 0, r->w, r->b));
-  TG_TRY(tg_gossip_create(&options, r->w, r->b, &r->gossip));
-  return ended(r, tg_gossip_run(r->gossip, NULL, NULL, &observer));
+  TG_TRY(tg_setup_coder(&r->setup, 0, r->setup.workers));
+  for (r->at = 0; r->at < r->legs; r->at++) {
+    r->config->train_epochs = r->leg[r->at].epochs;
+    status = gossip ? run_gossip(r) : run_server(r);
+    bool goes_on = status == TG_OK || status == TG_EPREEMPTED;
+    if (!goes_on || r->met == r->milestones || r->handled < r->leg[r->at].records) break;
+  }
+  return ended(r, status);
 }
 
 /* ---- beginning and end ---- */
@@ -290,12 +342,11 @@ static tg_status prepare(tg_replaying *r, const tg_config *config) {
 
 tg_status tg_replay(const char *run, FILE *dump) {
   tg_replaying r = {.dump = dump};
-  tg_config *config = NULL;
   tg_status status = TG_OK;
-  TG_DO(read_run(&r, run, &config));
-  omp_set_num_threads((int)config->run_threads);
-  TG_DO(prepare(&r, config));
-  TG_DO(r.setup.rule->scheme == TG_SCHEME_GOSSIP ? run_gossip(&r) : run_server(&r));
+  TG_DO(read_run(&r, run, &r.config));
+  omp_set_num_threads((int)r.config->run_threads);
+  TG_DO(prepare(&r, r.config));
+  TG_DO(run_legs(&r));
   tg_info("replay agrees: %llu updates, %zu checkpoints, weights identical to the bit",
           (unsigned long long)r.agreed, r.milestones);
 done:
@@ -304,7 +355,7 @@ done:
   tg_gossip_destroy(r.gossip);
   tg_net_destroy(r.net);
   tg_setup_destroy(&r.setup);
-  tg_config_free(config);
+  tg_config_free(r.config);
   free(r.records);
   free(r.prints);
   free(r.milestone);

@@ -48,7 +48,7 @@ typedef struct tg_report_run {
   /* The end line; ended is false, and the rest is missing, where there is none. */
   bool ended;
   tg_report_point end;
-  double server_busy, nonfinite, dropped;
+  double server_busy, nonfinite, dropped, path_clamps;
   char *weights_hash;
   uint64_t *histogram; /* [bins] pushes of each staleness */
   size_t bins;
@@ -173,6 +173,17 @@ TG_CHECKED tg_status tg_words_close(FILE *out);
 /* ---- parts of the page ---- */
 
 void tg_report_style(FILE *out);
+/* What is chance: the test of bench/scaling.sh, told in include/tardigrad/report.h.
+ * tg_report_paired - of n differences, seed by seed. */
+typedef enum { TG_CHANCE, TG_NOT_CHANCE, TG_UNKNOWN } tg_chance;
+typedef struct tg_paired {
+  size_t n;
+  double mean, half; /* and half of the interval's width */
+  tg_chance chance;  /* unknown for less than two seeds */
+} tg_paired;
+tg_paired tg_report_paired(const double *difference, size_t n);
+#define TG_NOTICEABLE 1e-2 /* below this mean r a corrected gradient is the late gradient */
+
 /* tg_report_verdict - in words: which differences there are, and which of them are chance. */
 void tg_report_verdict(FILE *out, const tg_report_set *set);
 TG_CHECKED tg_status tg_report_notes(FILE *out, const tg_report_set *set);

@@ -1,9 +1,6 @@
 /* report_verdict.c - which differences the runs show, and which of them are chance, in words.
  *
- * Two rules: a difference between the mean errors of two configurations that is smaller than the
- * wider of their spreads over seeds (greatest less least) is called chance; and where the mean
- * correction ratio r is below 1e-2, so is any difference from ASGD, for then the corrected gradient
- * is the late gradient, as far as a test error can tell. */
+ * The test is that of include/tardigrad/report.h. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,15 +28,32 @@ static size_t entries_of(const tg_report_set *s, size_t panel, entry *list) {
   return n;
 }
 
-typedef enum { CHANCE, ESTABLISHED, SINGLE, KINDS } kind;
+/* Whether b corrects too little to be anything else than a, which is asgd. */
+static bool is_asgd_again(const tg_report_set *s, const tg_report_group *a,
+                          const tg_report_group *b) {
+  tg_spread r = tg_report_spread(s, b, tg_value_ratio);
+  return strcmp(a->run[0]->config->sync_rule, "asgd") == 0 && r.n > 0 && r.mean < TG_NOTICEABLE;
+}
 
-/* b is the worse one. */
-static kind judge(const tg_spread *a, const tg_spread *b) {
-  double spread = fmax(a->most - a->least, b->most - b->least);
-  bool one = a->n < 2 || b->n < 2;
-  if (a->n < 2 && b->n < 2) return SINGLE;
-  if (b->mean - a->mean <= spread) return CHANCE;
-  return one ? SINGLE : ESTABLISHED;
+/* Errors of b less those of a, seed by seed. */
+static tg_paired pair(const tg_report_group *a, const tg_report_group *b) {
+  double *difference = calloc(a->count + 1, sizeof *difference);
+  size_t n = 0;
+  for (size_t i = 0; difference && i < a->count; i++)
+    for (size_t k = 0; k < b->count; k++) {
+      const tg_report_run *x = a->run[i], *y = b->run[k];
+      if (x->config->run_seed != y->config->run_seed || !isfinite(x->error - y->error)) continue;
+      difference[n++] = y->error - x->error;
+      break;
+    }
+  tg_paired p = tg_report_paired(difference, n);
+  free(difference);
+  return p;
+}
+
+static tg_chance judge(const tg_report_set *s, const entry *a, const entry *b) {
+  bool again = is_asgd_again(s, a->group, b->group) || is_asgd_again(s, b->group, a->group);
+  return again ? TG_CHANCE : pair(a->group, b->group).chance;
 }
 
 static void tell_error(FILE *out, const entry *e) {
@@ -52,17 +66,21 @@ static void tell_error(FILE *out, const entry *e) {
     fputs(" (one seed)", out);
 }
 
-static void tell_kind(FILE *out, const entry *list, size_t n, kind wanted) {
-  static const char *const heads[KINDS] = {
-      [CHANCE] = " No better than chance, within the spread over seeds of it: ",
-      [ESTABLISHED] = " Worse by more than the spread over seeds: ",
-      [SINGLE] = " Worse, but of single seeds, so nothing is established: "};
+static void tell_kind(FILE *out, const tg_report_set *s, const entry *list, size_t n,
+                      tg_chance wanted) {
+  static const char *const heads[] = {
+      [TG_CHANCE] = " No better than chance: ",
+      [TG_NOT_CHANCE] = " Worse, and not by chance: ",
+      [TG_UNKNOWN] = " Worse, but without two seeds in common, so nothing is established: "};
   const char *glue = heads[wanted];
   for (size_t i = 1; i < n; i++) {
-    if (judge(&list[0].error, &list[i].error) != wanted) continue;
+    if (judge(s, &list[0], &list[i]) != wanted) continue;
     fputs(glue, out);
     tg_html_text(out, list[i].group->line);
-    fprintf(out, " (+%.2f)", list[i].error.mean - list[0].error.mean);
+    tg_paired p = pair(list[0].group, list[i].group);
+    fprintf(out, " (%+.2f", p.n > 1 ? p.mean : list[i].error.mean - list[0].error.mean);
+    if (p.n > 1) fprintf(out, " \xC2\xB1 %.2f", p.half);
+    fputs(")", out);
     glue = ", ";
   }
   if (glue != heads[wanted]) fputs(".", out);
@@ -94,7 +112,7 @@ static const entry *asgd_like(const entry *list, size_t n, const entry *e) {
 static void tell_ratios(FILE *out, const tg_report_set *s, const entry *list, size_t n) {
   for (size_t i = 0; i < n; i++) {
     tg_spread r = tg_report_spread(s, list[i].group, tg_value_ratio);
-    const entry *asgd = r.n > 0 && r.mean < 1e-2 ? asgd_like(list, n, &list[i]) : NULL;
+    const entry *asgd = r.n > 0 && r.mean < TG_NOTICEABLE ? asgd_like(list, n, &list[i]) : NULL;
     if (!asgd) continue;
     fputs(" <strong>", out);
     tg_html_text(out, list[i].group->line);
@@ -115,7 +133,7 @@ static void tell_panel(FILE *out, const tg_report_set *s, size_t panel, const en
   fprintf(out, "%s final test error: ", *s->panel[panel].title ? "lowest" : "Lowest");
   tell_error(out, &list[0]);
   fputs(".", out);
-  for (kind k = 0; k < KINDS; k++) tell_kind(out, list, n, k);
+  for (tg_chance k = TG_CHANCE; k <= TG_UNKNOWN; k++) tell_kind(out, s, list, n, k);
   tell_ratios(out, s, list, n);
   fputs("</li>\n", out);
 }
@@ -132,6 +150,11 @@ void tg_report_verdict(FILE *out, const tg_report_set *s) {
     any = true;
     tell_panel(out, s, i, list, n);
   }
-  if (any) fputs("</ul></section>\n", out);
+  if (any)
+    fputs("</ul><p class=\"none\">Errors are compared seed by seed; behind \xC2\xB1 stands half of "
+          "the 95 % confidence interval of their difference (Student's t). Chance is where it does "
+          "not leave out 0, and every difference from asgd where r is below 1e-2. Nothing is "
+          "adjusted for the number of comparisons.</p></section>\n",
+          out);
   free(list);
 }

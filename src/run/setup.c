@@ -122,6 +122,22 @@ static tg_status check_paths(const tg_setup *s) {
   return TG_OK;
 }
 
+/* Skeletons of Path-BN are 0 as long as weights without a gradient stay where they are. */
+static tg_status check_norm(const tg_setup *s) {
+  if (s->outline->model.norm != TG_NORM_PATH) return TG_OK;
+  if (s->optimizer.mixes)
+    TG_FAIL(TG_ECONFIG,
+            "model.norm=path: optimizer.name=%s moves weights that have no gradient: any other "
+            "leaves them 0",
+            s->optimizer.name);
+  if (s->codec->vote)
+    TG_FAIL(TG_ECONFIG,
+            "model.norm=path: sync.codec=%s has no sign for weights that have no gradient, and "
+            "moves them: any other codec leaves them 0",
+            s->codec->name);
+  return TG_OK;
+}
+
 static tg_status read_order(tg_setup *s) {
   const tg_config *c = s->config;
   bool sim = is(c->transport_name, "sim") && tg_rule_is_recorded(s->rule);
@@ -220,6 +236,7 @@ tg_status tg_setup_create(const tg_config *c, int ranks, tg_setup *s) {
   TG_TRY(read_order(s));
   TG_TRY(tg_outline_create(c, s->batch, &s->outline));
   TG_TRY(check_paths(s));
+  TG_TRY(check_norm(s));
   if (s->batch > s->outline->train_count / s->workers)
     TG_FAIL(TG_ECONFIG, "train.batch=%u is more than a worker's part of %u samples by %u workers",
             s->batch, s->outline->train_count, s->workers);
@@ -404,6 +421,7 @@ tg_comm_options tg_setup_comm(const tg_setup *s, tg_trace *trace, tg_compute *co
                            .piece = (size_t)c->run_piece_bytes / sizeof(float),
                            .share =
                                c->transport_shared_memory && s->rule->scheme == TG_SCHEME_ASYNC,
+                           .whole = s->optimizer.whole != NULL,
                            .timeout_s = c->run_timeout_s,
                            .trace = trace,
                            .sim = {.order = order_of(c->sim_order),

@@ -52,6 +52,12 @@ tg_gossip_options tg_setup_gossip(const tg_setup *s, tg_trace *trace);
 tg_worker_options tg_setup_worker(const tg_setup *s);
 /* tg_setup_shares_device - whether updates are made where this one process computes. */
 bool tg_setup_shares_device(const tg_setup *s);
+/* tg_setup_opens_device - whether a device is opened for updates alone. tg_setup_check_server -
+ * that there is a server to have it. tg_setup_check_updates - that updates can be made in a
+ * device's memory, or the host's. TG_ECONFIG. */
+bool tg_setup_opens_device(const tg_setup *s);
+TG_CHECKED tg_status tg_setup_check_server(const tg_setup *s);
+TG_CHECKED tg_status tg_setup_check_updates(const tg_setup *s, bool on_device);
 tg_comm_options tg_setup_comm(const tg_setup *s, tg_trace *trace, tg_compute *compute);
 tg_net_options tg_setup_net(const tg_setup *s);
 

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 tg_status tg_array_add(tg_array_list *list, tg_st_dtype dtype, void *data, int nd, size_t dim0,
                        size_t dim1, const char *name, ...) {
@@ -61,4 +62,48 @@ void tg_server_counters_back(tg_server_state *s, const uint64_t *counters) {
   s->nonfinite = counters[3];
   s->late = counters[6];
   s->gathered = counters[7];
+}
+
+/* Of workers with weights of their own. */
+tg_status tg_holdings_arrays(tg_array_list *list, const tg_holdings *h, uint32_t workers) {
+  for (uint32_t m = 0; m < workers; m++) {
+    TG_TRY(tg_array_add(list, TG_ST_F32, h->x[m], 1, h->n, 0, "worker.%u.w", m));
+    if (h->snapshot)
+      TG_TRY(tg_array_add(list, TG_ST_F32, h->snapshot[m], 1, h->n, 0, "worker.%u.snapshot", m));
+    if (h->k) TG_TRY(tg_array_add(list, TG_ST_F32, h->bx[m], 1, h->k, 0, "worker.%u.b", m));
+    for (size_t i = 0; i < h->slot_count; i++)
+      TG_TRY(tg_array_add(list, TG_ST_F32, h->slot[i][m], 1, h->n, 0, "worker.%u.optimizer.%zu", m,
+                          i));
+  }
+  return TG_OK;
+}
+
+tg_status tg_gossip_arrays(tg_array_list *list, const tg_gossip_state *s, uint32_t workers,
+                           uint64_t *counters) {
+  const uint64_t now[] = {s->update, s->samples, s->nonfinite, s->issued};
+  memcpy(counters, now, sizeof now);
+  TG_TRY(tg_array_add(list, TG_ST_U64, counters, 1, 4, 0, "gossip.counters"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->step, 1, workers, 0, "gossip.step"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->made, 1, workers, 0, "gossip.made"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->ops, 1, workers, 0, "gossip.ops"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->taken_at, 1, workers, 0, "gossip.taken_at"));
+  TG_TRY(tg_array_add(list, TG_ST_U64, s->pending, 1, workers, 0, "gossip.pending"));
+  TG_TRY(tg_array_add(list, TG_ST_F64, s->ready, 1, (size_t)workers + 1, 0, "gossip.ready"));
+  return tg_holdings_arrays(list, &s->has, workers);
+}
+
+void tg_gossip_counters_back(tg_gossip_state *s, const uint64_t *counters) {
+  s->update = counters[0];
+  s->samples = counters[1];
+  s->nonfinite = counters[2];
+  s->issued = counters[3];
+}
+
+void tg_arrays_copy(const tg_array_list *from, const tg_array_list *to) {
+  for (size_t i = 0; i < from->count; i++) {
+    const tg_ckpt_array *a = &from->item[i];
+    size_t bytes = a->dtype == TG_ST_F32 ? sizeof(float) : sizeof(uint64_t);
+    for (int d = 0; d < a->nd; d++) bytes *= (size_t)a->dim[d];
+    if (bytes) memcpy(to->item[i].data, a->data, bytes);
+  }
 }

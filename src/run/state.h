@@ -3,6 +3,7 @@
 #define TARDIGRAD_RUN_STATE_H
 
 #include "tardigrad/checkpoint.h"
+#include "tardigrad/gossip.h"
 #include "tardigrad/server.h"
 
 typedef struct tg_array_list {
@@ -24,5 +25,16 @@ enum { TG_SERVER_COUNTERS = 8 };
 TG_CHECKED tg_status tg_server_arrays(tg_array_list *list, const tg_server_state *s, size_t n,
                                       size_t k, size_t ks, uint32_t workers, uint64_t *counters);
 void tg_server_counters_back(tg_server_state *s, const uint64_t *counters);
+
+/* tg_holdings_arrays - of workers with weights of their own. tg_gossip_arrays - ad-psgd's state:
+ * views, and counters[4] as above. */
+TG_CHECKED tg_status tg_holdings_arrays(tg_array_list *list, const tg_holdings *h,
+                                        uint32_t workers);
+TG_CHECKED tg_status tg_gossip_arrays(tg_array_list *list, const tg_gossip_state *s,
+                                      uint32_t workers, uint64_t *counters);
+void tg_gossip_counters_back(tg_gossip_state *s, const uint64_t *counters);
+
+/* tg_arrays_copy - what one list's arrays hold into those of another, made alike. */
+void tg_arrays_copy(const tg_array_list *from, const tg_array_list *to);
 
 #endif

@@ -9,6 +9,7 @@
 #include "run/job.h"
 #include "tardigrad/forecast.h"
 #include "tardigrad/log.h"
+#include "tardigrad/paths.h"
 #include "tardigrad/report.h"
 
 /* ---- what is written down ---- */
@@ -46,10 +47,13 @@ static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_
                      .compute_s = in->compute_s,
                      .wait_s = in->wait_s,
                      .network_s = in->network_s,
+                     .comm_s = in->comm_s,
+                     .exposed_s = in->exposed_s,
                      .partner = job->gossip ? event->partner : in->worker,
                      .local_steps = event->local_steps,
                      .consensus = event->consensus,
                      .late_s = late,
+                     .path_clamps = tg_paths_clamped(job->setup.outline->paths),
                      .sim_s = job->comm && job->world->size == 1 ? in->sent_s : -1};
 }
 
@@ -126,7 +130,8 @@ static tg_status open_records(tg_job *job) {
                                  .workers = s->workers,
                                  .every = (uint64_t)c->metrics_every,
                                  .epochs = c->train_epochs,
-                                 .own_weights = tg_rule_owns_weights(s->rule)};
+                                 .own_weights = tg_rule_owns_weights(s->rule),
+                                 .in_paths = s->optimizer.path_step != NULL};
   return tg_recorder_create(&options, &job->recorder);
 }
 
@@ -223,47 +228,36 @@ static tg_status prepare_comm(tg_job *job) {
 
 /* Updates are made where this process computes, or on a device that the server opens for them, or
  * on the host. */
-static tg_status open_updates(tg_job *job, bool async) {
+static tg_status open_updates(tg_job *job) {
   const char *name = job->config->server_device;
-  bool leads = job->world->rank == 0;
   if (tg_setup_shares_device(&job->setup)) {
     job->updates = tg_net_compute(job->net)->device;
     return TG_OK;
   }
-  if (strcmp(name, "cpu") == 0 || strcmp(name, "auto") == 0 || !leads) return TG_OK;
-  if (!async)
-    TG_FAIL(TG_ECONFIG, "server.device=%s: sync.rule=%s has no server; every worker updates", name,
-            job->setup.rule->name);
+  TG_TRY(tg_setup_check_server(&job->setup));
+  if (!tg_setup_opens_device(&job->setup) || job->world->rank != 0) return TG_OK;
   TG_TRY(tg_device_open(name, &job->server_device));
   if (!job->server_device->backend->host_memory) job->updates = job->server_device;
   tg_info("updates on %s", tg_device_describe(job->server_device));
   return TG_OK;
 }
 
-static tg_status choose_updates(tg_job *job, bool async) {
-  const tg_setup *s = &job->setup;
-  TG_TRY(open_updates(job, async));
-  TG_TRY(tg_layout_check(&s->optimizer, &s->outline->layout, s->outline->graph->n,
-                         job->updates != NULL));
-  if (job->updates && s->optimizer.inner && (s->rule->settle || s->rule->serve))
-    TG_FAIL(TG_ECONFIG,
-            "optimizer.name=%s with sync.rule=%s works in host memory: set server.device=cpu",
-            s->optimizer.name, s->rule->name);
-  return TG_OK;
+static tg_status choose_updates(tg_job *job) {
+  TG_TRY(open_updates(job));
+  return tg_setup_check_updates(&job->setup, job->updates != NULL);
 }
 
 /* Everything that can fail before training, on every rank alike; first what each does by itself. */
 static tg_status prepare_alone(tg_job *job) {
   const tg_world *world = job->world;
-  bool leads = world->rank == 0, async;
+  bool leads = world->rank == 0;
   TG_TRY(tg_setup_create(job->config, world->size, &job->setup));
-  async = job->setup.rule->scheme == TG_SCHEME_ASYNC;
   if (world->size == 1 || !leads) {
     tg_net_options options = tg_setup_net(&job->setup);
     options.device_index = world->local_worker;
     TG_TRY(tg_net_create(job->config, &options, &job->net));
   }
-  TG_TRY(choose_updates(job, async));
+  TG_TRY(choose_updates(job));
   if (leads) TG_TRY(prepare_folder(job));
   return leads ? open_records(job) : TG_OK;
 }

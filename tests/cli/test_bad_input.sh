@@ -13,6 +13,11 @@ row() {
   [ "$rc" = "$want" ] || fail "row $rows ($*): exit $rc, expected $want: $out"
   grep -qE -- "$pattern" <<<"$out" || fail "row $rows ($*): '$out' does not match '$pattern'"
   [ "$lines" = 1 ] || fail "row $rows ($*): $lines lines instead of one: $out"
+  # What train refuses plan refuses too, in the same words; it needs no ranks, and makes no folder.
+  [ "$1 $want" = "train 78" ] && [[ $out != *"start it with mpirun"* ]] || return 0
+  shift
+  local said; said=$(timeout 60 "$TARDIGRAD" -q plan "$@" 2>&1 >/dev/null)
+  [ "$?, $said" = "78, $out" ] || fail "row $rows: plan $* says '$said', not '$out'"
 }
 cat > ok.yaml <<Y
 run: {name: ok, dir: runs}
@@ -91,6 +96,10 @@ row 78 'sync.delay_threshold' train ok.yaml sync.rule=ringmaster transport.name=
 row 78 "worker's part" train ok.yaml sync.rule=asgd transport.name=sim sim.workers=64
 row 78 '512|10000|train_limit' train ok.yaml data.train_limit=2000000
 row 78 'resume' train ok.yaml resume=maybe
+row 78 'not a multiple of 5 workers' train ok.yaml sync.rule=ssgd transport.name=sim sim.workers=5 sync.average=fixed
+row 78 'lookahead wants 0 to 1' train ok.yaml optimizer.name=lookahead optimizer.alpha=2
+row 78 'whole tensors' train ok.yaml sync.rule=xgrad transport.name=sim optimizer.name=lars
+row 78 'set server.device=cpu' train ok.yaml sync.rule=asgd transport.name=sim optimizer.name=shampoo server.device=fake
 
 # Data and checkpoints.
 row 66 'fashion|nowhere' train ok.yaml data.name=fashion_mnist data.path=nowhere

@@ -5,7 +5,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 . "$(dirname "$0")/../support/shell.sh"
 "$TARDIGRAD" --help | grep -q 'usage: tardigrad' || fail "--help"
 "$TARDIGRAD" --version | grep -qE '^tardigrad [0-9]+\.[0-9]+\.[0-9]+$' || fail "--version"
-for command in train eval replay report probe plan list export; do
+for command in train eval replay report probe plan paths list export; do
   "$TARDIGRAD" $command --help | grep -q "usage: tardigrad $command" || fail "$command --help"
   "$TARDIGRAD" help $command | grep -q "usage: tardigrad $command" || fail "help $command"
   "$TARDIGRAD" --man | grep -q "tardigrad $command" || fail "$command is not in the man page"

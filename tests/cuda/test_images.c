@@ -22,7 +22,13 @@ typedef struct cutting {
 
 static cutting cutting_open(void) {
   const int64_t hidden[] = {4};
-  tg_model_options model = {3, 32, 32, 10, MANY, hidden, 1, TG_STEM_AUTO};
+  tg_model_options model = {.channels = 3,
+                            .height = 32,
+                            .width = 32,
+                            .classes = 10,
+                            .batch = MANY,
+                            .hidden = hidden,
+                            .hidden_count = 1};
   tg_data_options options = {.name = "synthetic", .path = "", .train_limit = SAMPLES, .seed = 3};
   tg_loader_options loader = {3, 1, MANY, TG_AUGMENT_CROP_FLIP};
   tg_plan_options plan = {.train = true, .precision = TG_F32};

@@ -464,6 +464,20 @@ START_TEST(diverges_after_too_many) {
 }
 END_TEST
 
+/* Whatever the limit: somebody who asks the run to stop is heard. */
+START_TEST(a_worker_without_finite_gradients_hears_a_stop) {
+  own_options o = any_scheme(_i);
+  own_run run;
+  seen s = {.stop_at = 20};
+  o.base.max_nonfinite = UINT64_MAX;
+  ck_ok(own_open(&o, "sim", 0, o.base.workers, &run));
+  tg_local_state_of(run.local).has.x[1][3] = NAN;
+  ck_assert_int_eq(go(&run, &s), TG_EPREEMPTED);
+  ck_assert_uint_ge(s.dropped, 20 * 16);
+  own_close(&run);
+}
+END_TEST
+
 static void copy_state(own_run *from, own_run *to, size_t n) {
   tg_local_state a = tg_local_state_of(from->local), b = tg_local_state_of(to->local);
   size_t count;
@@ -575,6 +589,7 @@ int main(void) {
   tcase_add_test(tc, virtual_time_is_that_of_the_slowest);
   tcase_add_loop_test(tc, gradients_that_are_not_finite_are_skipped, 0, 3);
   tcase_add_loop_test(tc, diverges_after_too_many, 0, 3);
+  tcase_add_loop_test(tc, a_worker_without_finite_gradients_hears_a_stop, 0, 3);
   tcase_add_loop_test(tc, goes_on_as_if_never_stopped, 0, 3);
   tcase_add_test(tc, boundaries_are_crossed_once);
   tcase_add_test(tc, refuses_what_makes_no_sense);

@@ -13,9 +13,16 @@ typedef struct model {
   float *w, *b;
 } model;
 
-static model make(const char *name, tg_init_scheme scheme, uint64_t seed) {
+static model make_normed(const char *name, tg_init_scheme scheme, uint64_t seed, tg_norm norm) {
   const int64_t hidden[] = {512, 300};
-  tg_model_options o = {3, 32, 32, 10, 1, hidden, 2, TG_STEM_AUTO};
+  tg_model_options o = {.channels = 3,
+                        .height = 32,
+                        .width = 32,
+                        .classes = 10,
+                        .batch = 1,
+                        .hidden = hidden,
+                        .hidden_count = 2,
+                        .norm = norm};
   model m;
   ck_assert_msg(tg_model_build(name, &o, &m.g) == TG_OK, "%s", tg_status_message());
   m.w = tg_alloc_aligned(m.g->n * sizeof *m.w);
@@ -25,6 +32,10 @@ static model make(const char *name, tg_init_scheme scheme, uint64_t seed) {
   for (size_t i = 0; i < m.g->k; i++) m.b[i] = NAN;
   tg_model_init(m.g, scheme, seed, m.w, m.b);
   return m;
+}
+
+static model make(const char *name, tg_init_scheme scheme, uint64_t seed) {
+  return make_normed(name, scheme, seed, TG_NORM_BATCH);
 }
 
 static void unmake(model *m) {
@@ -163,6 +174,27 @@ START_TEST(streams) {
 }
 END_TEST
 
+/* Path-BN draws the same numbers, and leaves its skeletons out. */
+START_TEST(skeletons_of_path_norm_are_zero) {
+  const char *names[] = {"resnet20", "plain18", "resnet50"};
+  const size_t zeros[] = {9 * (16 + 32 + 64) / 3, 3 * 64 + 3 * 128 + 3 * 256 + 3 * 512,
+                          2 * (3 * 64 + 4 * 128 + 6 * 256 + 3 * 512)};
+  for (int k = 0; k < 3; k++) {
+    model batch = make(names[k], TG_HE, 5), path = make_normed(names[k], TG_HE, 5, TG_NORM_PATH);
+    ck_assert_uint_eq(batch.g->n, path.g->n);
+    size_t left_out = 0;
+    for (size_t i = 0; i < batch.g->n; i++) {
+      if (memcmp(&batch.w[i], &path.w[i], sizeof(float)) == 0) continue;
+      ck_assert(path.w[i] == 0);
+      left_out++;
+    }
+    ck_assert_uint_eq(left_out, zeros[k]);
+    unmake(&batch);
+    unmake(&path);
+  }
+}
+END_TEST
+
 int main(void) {
   Suite *suite = suite_create("init");
   TCase *cases = tcase_create("init");
@@ -171,6 +203,7 @@ int main(void) {
   tcase_add_test(cases, he_is_normal);
   tcase_add_test(cases, seeds);
   tcase_add_test(cases, streams);
+  tcase_add_test(cases, skeletons_of_path_norm_are_zero);
   tcase_set_timeout(cases, 60); /* sanitizers and valgrind are slow */
   suite_add_tcase(suite, cases);
   SRunner *runner = srunner_create(suite);

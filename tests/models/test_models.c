@@ -71,6 +71,11 @@ START_TEST(names_are_pytorchs) {
 }
 END_TEST
 
+static tg_model_options options(int channels, int size, int classes, int64_t batch) {
+  return (tg_model_options){
+      .channels = channels, .height = size, .width = size, .classes = classes, .batch = batch};
+}
+
 static tg_graph *build(const char *name, tg_model_options o) {
   tg_graph *g;
   ck_assert_msg(tg_model_build(name, &o, &g) == TG_OK, "%s", tg_status_message());
@@ -89,8 +94,7 @@ START_TEST(counts) {
                {"resnet34", 224, 1000, 21797672},
                {"resnet50", 224, 1000, 25557032}};
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-    tg_graph *g = build(known[i].name, (tg_model_options){3, known[i].size, known[i].size,
-                                                          known[i].classes, 1, NULL, 0, 0});
+    tg_graph *g = build(known[i].name, options(3, known[i].size, known[i].classes, 1));
     ck_assert_uint_eq(g->n, known[i].n);
     tg_graph_destroy(g);
   }
@@ -142,7 +146,7 @@ START_TEST(cnn_images) {
   } known[] = {{28, 64 * 3 * 3}, {32, 64 * 4 * 4}, {3, 64}, {1, 64}};
   for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
     int size = known[i].size;
-    tg_graph *g = build("cnn", (tg_model_options){1, size, size, 10, 2, NULL, 0, 0});
+    tg_graph *g = build("cnn", options(1, size, 10, 2));
     ck_assert_uint_eq(g->n, 9 * 16 + 16 + 144 * 32 + 32 + 288 * 64 + 64 +
                                 (known[i].flat + 1) * 128 + 129 * 10);
     ck_assert_uint_eq(g->k, 0);
@@ -181,7 +185,9 @@ START_TEST(mlp_widths) {
   const size_t n[] = {785 * 10, 785 * 300 + 301 * 10, 785 * 300 + 301 + 2 * 10,
                       785 * 300 + 301 + 2 * 17 + 18 * 10};
   for (uint32_t count = 0; count < 4; count++) {
-    tg_graph *g = build("mlp", (tg_model_options){1, 28, 28, 10, 5, hidden, count, 0});
+    tg_model_options o = options(1, 28, 10, 5);
+    o.hidden = hidden, o.hidden_count = count;
+    tg_graph *g = build("mlp", o);
     ck_assert_uint_eq(g->n, n[count]);
     ck_assert_int_eq(g->param_count, 2 * (int)count + 2);
     tg_graph_destroy(g);
@@ -199,7 +205,8 @@ static void refused(const char *name, tg_model_options o, const char *message) {
 
 START_TEST(bad_options) {
   const int64_t hidden[] = {8, 0};
-  tg_model_options good = {1, 28, 28, 10, 4, hidden, 1, 0}, o;
+  tg_model_options good = options(1, 28, 10, 4), o;
+  good.hidden = hidden, good.hidden_count = 1;
   refused("resnet21", good, "did you mean 'resnet20'");
   refused("transformer", good, "no model 'transformer'");
   o = good, o.batch = 0;

@@ -209,6 +209,22 @@ START_TEST(diverges_together) {
 }
 END_TEST
 
+/* One rank's weights are other ones: seen where they are evaluated, and rank 0's are saved. */
+START_TEST(notices_other_weights) {
+  async_options o = problem();
+  sync_run run;
+  seen s = {0};
+  ck_ok(sync_open(&o, "mpi", world.rank > 0 ? (uint32_t)world.rank - 1 : 0, world.rank > 0, &run));
+  if (world.rank == 2) tg_sync_state_of(run.sync).w[3] = 2.5f;
+  tg_observer observer = seen_by(&s);
+  ck_assert_int_eq(sync_go(&run, world.rank == 0 ? &observer : NULL), TG_EDIVERGED);
+  ck_assert_ptr_nonnull(
+      strstr(tg_status_message(), "worker 1 (rank 2) has other weights than rank 0"));
+  if (world.rank == 0) ck_assert_uint_eq(s.cuts, 1);
+  sync_close(&run);
+}
+END_TEST
+
 /* One rank is asked to stop; all do. */
 START_TEST(a_signal_to_one_stops_all) {
   async_options o = problem();
@@ -234,6 +250,7 @@ int main(void) {
   tcase_add_test(tc, trains_as_one_process_does);
   tcase_add_test(tc, stops_at_the_same_step);
   tcase_add_test(tc, diverges_together);
+  tcase_add_test(tc, notices_other_weights);
   tcase_add_test(tc, a_signal_to_one_stops_all); /* the request stays */
   tcase_add_test(tc, names_who_is_late);         /* its messages stay under way */
   suite_add_tcase(suite, tc);

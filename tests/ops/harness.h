@@ -44,6 +44,7 @@ static inline void build_weights(built *b) {
     for (size_t j = 0; j < p->count; j++)
       b->w[p->offset + j] = identity ? j % ((size_t)p->shape.dim[0] + 1) == 0 : random_number();
   }
+  for (int i = 0; i < b->g->node_count; i++) leave_hollow(b->g->node[i], b->w);
   b->b = malloc((b->g->k + 1) * sizeof *b->b);
   for (size_t j = 0; j < b->g->k; j++) b->b[j] = fabsf(random_number());
 }

@@ -49,6 +49,28 @@ static inline void views(tg_graph *g, tg_value *x) {
   tg_softmax_cross_entropy(g, "loss", tg_dense(g, "fc", sum, 5, true), tg_labels(g, "y", 6), 1);
 }
 
+/* Path-BN as in plain and in residual networks: lambda 1 and another, with a stride, to more and to
+ * fewer channels, folded with the shortcut behind it and not. */
+static inline tg_value *beside(tg_graph *g, const char *name, tg_value *x, int64_t out,
+                               int64_t stride, float lambda) {
+  char norm[64];
+  snprintf(norm, sizeof norm, "%s.bn", name);
+  tg_conv_attr attr = {.out = out, .kernel = {3, 3}, .pad = {1, 1}, .hollow = true};
+  attr.stride[0] = attr.stride[1] = stride;
+  return tg_skip(g, tg_batch_norm(g, norm, tg_conv(g, name, x, attr)), x, stride, lambda);
+}
+
+static inline void path_norm(tg_graph *g, tg_value *x) {
+  x = tg_relu(g, unit(g, "stem", x, 16, 1));
+  x = tg_relu(g, beside(g, "plain", x, 16, 1, 1));
+  tg_value *y = tg_relu(g, unit(g, "a1", x, 16, 1));
+  x = tg_relu(g, tg_add(g, beside(g, "a2", y, 16, 1, 0.125f), x));
+  y = tg_relu(g, beside(g, "wider", x, 32, 2, 0.125f));
+  x = tg_relu(g, tg_add(g, unit(g, "down", x, 32, 2), beside(g, "b", y, 32, 1, -0.5f)));
+  x = beside(g, "narrower", x, 8, 1, 0.25f); /* no ReLU, read twice */
+  classify(g, "loss", tg_add(g, tg_relu(g, x), tg_sigmoid(g, x)), 1);
+}
+
 /* The same layers twice: gradients of shared parameters add up. */
 static inline void shared_layers(tg_graph *g, tg_value *x) {
   x = tg_conv2d(g, "stem", x, 8, 3, 1, 1, true);
@@ -96,7 +118,7 @@ static const struct {
   network_fn *build;
 } networks[] = {{"residual", residual},    {"fan-out", fan_out},           {"views", views},
                 {"shared", shared_layers}, {"environments", environments}, {"heads", heads},
-                {"two sides", two_sides}};
+                {"two sides", two_sides},  {"path norm", path_norm}};
 enum { NETWORKS = sizeof networks / sizeof *networks };
 
 /* ---- one step ---- */
@@ -119,6 +141,7 @@ static inline network network_create(network_fn *build) {
     float scale = p->init == TG_INIT_WEIGHT ? sqrtf(3 / (float)p->fan_in) : 1;
     for (size_t j = 0; j < p->count; j++) n.w[p->offset + j] = as_bf16(scale * random_number());
   }
+  for (int i = 0; i < n.g->node_count; i++) leave_hollow(n.g->node[i], n.w);
   n.x = random_numbers(6 * 3 * 8 * 8);
   n.target = random_numbers(3 * 3 * 8 * 8);
   return n;

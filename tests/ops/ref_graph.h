@@ -21,6 +21,7 @@ static inline const ref_op *ref_op_of(int id) {
                                                    [TG_OP_leaky_relu] = &ref_leaky_relu,
                                                    [TG_OP_sigmoid] = &ref_sigmoid,
                                                    [TG_OP_add] = &ref_add,
+                                                   [TG_OP_skip] = &ref_skip,
                                                    [TG_OP_concat] = &ref_concat,
                                                    [TG_OP_slice] = &ref_slice,
                                                    [TG_OP_pad] = &ref_pad,
@@ -40,12 +41,17 @@ static inline void ref_attributes(const tg_node *node, ref_call *c) {
     memcpy(c->stride, ((const tg_conv_attr *)a)->stride, sizeof c->stride);
     memcpy(c->pad, ((const tg_conv_attr *)a)->pad, sizeof c->pad);
     c->transposed = ((const tg_conv_attr *)a)->transposed;
+    c->hollow = ((const tg_conv_attr *)a)->hollow;
     break;
   case TG_OP_pool:
     memcpy(c->kernel, ((const tg_pool_attr *)a)->kernel, sizeof c->kernel);
     memcpy(c->stride, ((const tg_pool_attr *)a)->stride, sizeof c->stride);
     memcpy(c->pad, ((const tg_pool_attr *)a)->pad, sizeof c->pad);
     c->pool = (ref_pool_kind)((const tg_pool_attr *)a)->kind;
+    break;
+  case TG_OP_skip:
+    c->stride[0] = ((const tg_skip_attr *)a)->stride;
+    c->factor = (double)((const tg_skip_attr *)a)->factor;
     break;
   case TG_OP_slice:
     c->axis = ((const tg_slice_attr *)a)->axis;

@@ -2,7 +2,8 @@
 #include "harness.h"
 
 static tg_value *build(tg_graph *g, tg_value *const *x, const op_case *c) {
-  tg_conv_attr a = {.out = c->out, .bias = c->bias, .transposed = c->call.transposed};
+  tg_conv_attr a = {
+      .out = c->out, .bias = c->bias, .transposed = c->call.transposed, .hollow = c->call.hollow};
   for (int i = 0; i < 3; i++) {
     a.kernel[i] = c->call.kernel[i];
     a.stride[i] = c->call.stride[i];
@@ -38,6 +39,13 @@ static const op_case cases[] = {
     CONV("3-D", SHAPE(2, 3, 5, 7, 4), 5, .bias = true, .call = {EACH(3, 1, 1)}),
     CONV("3-D, uneven", SHAPE(1, 16, 3, 6, 5), 16,
          .call = {.kernel = {1, 3, 2}, .stride = {1, 2, 1}, .pad = {0, 1, 1}}),
+    CONV("hollow, 16 channels", SHAPE(3, 16, 9, 7), 16, .call = {.hollow = true, EACH(3, 1, 1)}),
+    CONV("hollow, to fewer, stride 2", SHAPE(2, 31, 7, 5), 3, .bias = true,
+         .call = {.hollow = true, EACH(3, 2, 1)}),
+    CONV("hollow, to more, 1x1", SHAPE(3, 5, 3, 3), 17, .relu = true,
+         .call = {.hollow = true, EACH(1, 1, 0)}),
+    CONV("hollow, 3-D, uneven", SHAPE(1, 3, 3, 6, 5), 4,
+         .call = {.hollow = true, .kernel = {1, 3, 2}, .stride = {1, 2, 1}, .pad = {0, 1, 1}}),
     CONV("transposed, 1-D", SHAPE(3, 7, 31), 5, .bias = true,
          .call = {.transposed = true, EACH(4, 2, 1)}),
     CONV("transposed, 2-D", SHAPE(2, 16, 7, 5), 8, .bias = true,

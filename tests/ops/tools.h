@@ -79,6 +79,13 @@ static inline bool has_bf16(void) {
 
 /* ---- graphs and plans ---- */
 
+/* What a hollow convolution leaves out is 0 in w. */
+static inline void leave_hollow(const tg_node *node, float *w) {
+  if (node->op->id != TG_OP_conv || !((const tg_conv_attr *)node->attr)->hollow) return;
+  const tg_param *p = node->param[0];
+  for (int64_t i = 0; i < p->shape.dim[1]; i++) w[p->offset + tg_conv_skeleton(&p->shape, i)] = 0;
+}
+
 /* The value x as a layer of the network gives it: unchanged. */
 static inline tg_value *through_identity(tg_graph *g, tg_value *x, int i) {
   char name[32];

@@ -15,9 +15,11 @@ static const tg_optimizer *optimizer(const char *name) {
 }
 
 START_TEST(optimizers_by_name) {
-  const char *names[] = {"sgd",      "momentum", "nesterov",  "adam", "amsgrad", "adamw",
-                         "ademamix", "diffgrad", "lookahead", "lars", "lamb",    "shampoo"};
-  const int slots[] = {0, 1, 1, 2, 3, 2, 3, 3, 1, 1, 2, 1};
+  const char *names[] = {"sgd",       "momentum",      "nesterov",     "adam",
+                         "amsgrad",   "adamw",         "ademamix",     "diffgrad",
+                         "lookahead", "lars",          "lamb",         "shampoo",
+                         "gsgd",      "gsgd-momentum", "gsgd-rmsprop", "gsgd-adam"};
+  const int slots[] = {0, 1, 1, 2, 3, 2, 3, 3, 1, 1, 2, 1, 0, 1, 1, 2};
   enum { NAMES = sizeof names / sizeof *names };
   ck_assert_uint_eq(tg_optimizer_count, NAMES);
   for (int i = 0; i < NAMES; i++) {

@@ -250,20 +250,21 @@ END_TEST
 
 /* ---- what is chance ---- */
 
-START_TEST(differences_within_the_spread_are_called_chance) {
+START_TEST(chance_is_what_a_confidence_interval_says) {
   static const page_plan plans[] = {{"d1", "dc-asgd-a", NULL, 4, 1, false, 40, 10.0, 0.2},
                                     {"d2", "dc-asgd-a", NULL, 4, 2, false, 40, 11.0, 0.2},
                                     {"a1", "asgd", NULL, 4, 1, false, 40, 11.0, 0},
-                                    {"a2", "asgd", NULL, 4, 2, false, 40, 11.9, 0},
+                                    {"a2", "asgd", NULL, 4, 2, false, 40, 11.2, 0},
                                     {"s1", "ssgd", NULL, 4, 1, false, 40, 14.0, 0},
-                                    {"s2", "ssgd", NULL, 4, 2, false, 40, 14.2, 0},
+                                    {"s2", "ssgd", NULL, 4, 2, false, 40, 15.1, 0},
                                     {"c1", "dc-asgd-c", NULL, 4, 1, false, 40, 15.0, 1e-5}};
   char *page = page_with(plans, COUNT(plans));
   page_has(page, "<strong>dc-asgd-a</strong> with 10.50 % (10.00 to 11.00 over 2 seeds).");
-  page_has(page, "No better than chance, within the spread over seeds of it: asgd (+0.95).");
-  page_has(page, "Worse by more than the spread over seeds: ssgd (+3.60).");
-  page_has(page, "of single seeds, so nothing is established: dc-asgd-c (+4.50).");
-  page_has(page, "<strong>dc-asgd-c</strong> against asgd: +3.55, and chance whatever the seeds "
+  /* 12.706 standard deviations over sqrt 2, of 1.0 and 0.2, and of 4.0 and 4.1. */
+  page_has(page, "No better than chance: asgd (+0.60 \xC2\xB1 5.08).");
+  page_has(page, "Worse, and not by chance: ssgd (+4.05 \xC2\xB1 0.64).");
+  page_has(page, "without two seeds in common, so nothing is established: dc-asgd-c (+4.50).");
+  page_has(page, "<strong>dc-asgd-c</strong> against asgd: +3.90, and chance whatever the seeds "
                  "say, for r = 1e-05.");
   page_has(page, "dc-asgd-a <small>2 seeds</small></th><td>10.50 "
                  "<small>10.00\xE2\x80\x93"
@@ -282,7 +283,7 @@ int main(void) {
                                 equal_is_what_every_finished_run_reaches,
                                 wall_time_and_virtual_time_are_never_mixed,
                                 a_target_may_be_given_and_missed,
-                                differences_within_the_spread_are_called_chance};
+                                chance_is_what_a_confidence_interval_says};
   Suite *suite = suite_create("report groups");
   TCase *all = tcase_create("all");
   tcase_add_checked_fixture(all, page_folder_make, page_folder_remove);

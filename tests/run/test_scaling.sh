@@ -89,6 +89,49 @@ assert math.isclose(c["mean"], mean, abs_tol=1e-12) and math.isclose(c["half"], 
 assert any(d) and c["word"].startswith("chance") == (abs(mean) <= half) or not any(d)
 P
 
+# Overlap: none where messages take no time; else 1 - exposed / all, over the workers' lines, which are
+# put into the logs here and read as if they were of real ranks.
+grep -q 'none: messages take no time in this simulation' first.md || fail "no word of overlap in simulations"
+cp -r grid real
+python3 - "$root/bench" <<'P' || fail "overlap"
+import json, pathlib, sys
+sys.path.insert(0, sys.argv[1])
+sys.dont_write_bytecode = True
+from scaling_table import Table
+def column(transport):
+    grid = dict(json.load(open("real/grid.json")), transport=transport)
+    cells = [{"label": rule, "rule": rule, "workers": 3, "runs": {s: {"state": "done", "folder": pathlib.Path(
+        f"real/runs/{rule}-w3-s{s}")} for s in (1, 2)}} for rule in ("asgd", "dc-asgd-a")]
+    rows = [[c.strip() for c in line.split("|")] for line in Table(grid, cells).speed() if line.startswith("|")]
+    return [r[rows[0].index("overlap")] for r in rows[2:]]
+assert column("sim") == ["none"] * 2, column("sim")
+assert column("mpi") == ["not measured"] * 2, column("mpi")
+for log in pathlib.Path("real/runs").glob("asgd-w3-s*/metrics.jsonl"):
+    text = ""
+    for line in log.read_text().splitlines():
+        row = json.loads(line)
+        if row["kind"] == "worker":
+            row.update(comm_s=4, exposed_s=row["worker"])  # 0, 1, 2 of 4 each
+        text += json.dumps(row) + "\n"
+    log.write_text(text)
+assert column("mpi") == ["0.75", "not measured"], column("mpi")
+P
+
+# The report's test of what is chance is the table's: the same quantiles, and of these runs the same words.
+quantiles() { sed -n '/T_5_PERCENT.*=/,/[]}] *;*/p' "$1" | grep -oE '[0-9]+\.[0-9]{3}' | tr '\n' ' '; }
+[ "$(quantiles "$root/src/run/report_chance.c")" = "$(quantiles "$root/bench/scaling_table.py")" ] &&
+  [ "$(quantiles "$root/bench/scaling_table.py" | wc -w)" = 20 ] || fail "two tables of Student's t"
+"$TARDIGRAD" -q report grid/runs/{asgd,dc-asgd-a}-w3-s[12] -o three.html || fail "the report of 3 workers"
+python3 - <<'P' || fail "the report judges otherwise"
+import json
+page = open("three.html").read()
+c = next(r for r in map(json.loads, open("first.jsonl")) if r["kind"] == "comparison" and r["workers"] == 3 and r["of"] == "error")
+if "r is" not in c["word"] and c["word"] != "identical":
+    shown = f"(+{abs(c['mean']):.2f} \u00b1 {c['half']:.2f})"
+    chance, otherwise = (page[: page.index(shown)].rfind(w) for w in ("No better than chance", "not by chance"))
+    assert (chance > otherwise) == c["word"].startswith("chance"), (c, chance, otherwise)
+P
+
 # Failures: a rate that diverges, and a rule that is not there. The others go on.
 "$root/bench/scaling.sh" --config tiny.yaml --rules asgd,nosuch --workers 2 --seeds 1,2 --lrs 0.01 --refine 0 \
   --target 60 --out bad --set train.max_nonfinite=1 --rule-set asgd:chaos.nan_gradient_at=3 > table 2> words

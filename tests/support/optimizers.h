@@ -5,6 +5,7 @@
 
 #include <math.h>
 
+#include "any_paths.h"
 #include "tardigrad/optim.h"
 
 static inline tg_optimizer_keys default_keys(const tg_optimizer *o) {
@@ -29,13 +30,13 @@ static inline tg_layout any_layout(size_t n) {
   size_t rows = (size_t)sqrt((double)n / 2), count = rows * (rows + 1);
   if (rows < 2) {
     part[0] = (tg_part){0, n, n, 1, false};
-    return (tg_layout){.part = part, .count = 1};
+    return (tg_layout){.part = part, .count = 1, .paths = any_paths(n)};
   }
   size_t bias = (n - count) / 2, rest = n - count - bias;
   part[0] = (tg_part){0, count, rows, rows + 1, true};
   part[1] = (tg_part){count, bias, bias, 1, false};
   part[2] = (tg_part){count + bias, rest, rest, 1, true};
-  return (tg_layout){.part = part, .count = 3};
+  return (tg_layout){.part = part, .count = 3, .paths = any_paths(n)};
 }
 
 #endif

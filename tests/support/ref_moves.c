@@ -49,6 +49,48 @@ const ref_op ref_leaky_relu = {leaky_relu_forward, leaky_relu_backward};
 const ref_op ref_sigmoid = {sigmoid_forward, sigmoid_backward};
 const ref_op ref_add = {add_forward, add_backward};
 
+/* ---- skip: channel t of x[1] at every stride-th point, to channel t mod K ---- */
+
+/* Calls visit for every pair of elements, of y and of x[1], that meet. */
+static void visit_pairs(ref_call *c, void (*visit)(ref_call *c, size_t y, size_t z)) {
+  const ref_tensor *y = &c->y, *z = &c->x[1];
+  for (size_t i = 0; i < ref_count(y); i++) {
+    int64_t index[REF_DIMS] = {0};
+    size_t left = i;
+    for (int d = y->nd - 1; d >= 0; d--) {
+      index[d] = (int64_t)left % y->dim[d];
+      left /= (size_t)y->dim[d];
+    }
+    for (int64_t t = index[1]; t < z->dim[1]; t += y->dim[1]) {
+      size_t at = (size_t)index[0] * (size_t)z->dim[1] + (size_t)t;
+      for (int d = 2; d < z->nd; d++)
+        at = at * (size_t)z->dim[d] + (size_t)(index[d] * c->stride[0]);
+      visit(c, i, at);
+    }
+  }
+}
+
+static void skip_add(ref_call *c, size_t y, size_t z) {
+  c->y.v[y] += c->factor * c->x[1].v[z];
+}
+
+static void skip_gradient(ref_call *c, size_t y, size_t z) {
+  c->dx[1].v[z] += c->factor * c->dy.v[y];
+}
+
+static void skip_forward(ref_call *c) {
+  for (size_t i = 0; i < ref_count(&c->y); i++) c->y.v[i] = c->x[0].v[i];
+  visit_pairs(c, skip_add);
+}
+
+static void skip_backward(ref_call *c) {
+  for (size_t i = 0; i < ref_count(&c->y); i++) c->dx[0].v[i] = c->dy.v[i];
+  ref_clear(&c->dx[1]);
+  visit_pairs(c, skip_gradient);
+}
+
+const ref_op ref_skip = {skip_forward, skip_backward};
+
 /* ---- moves: element i of `inner` is the element of `outer` whose index along the axis is
  * start + step * that of i ---- */
 

@@ -30,11 +30,11 @@ typedef struct ref_call {
   int x_count;
   ref_tensor x[REF_INPUTS], w[REF_PARAMS], y, dy, dx[REF_INPUTS], dw[REF_PARAMS];
   int64_t kernel[3], stride[3], pad[3]; /* in the order of x's spatial dimensions */
-  bool transposed;
+  bool transposed, hollow;
   ref_pool_kind pool;
   int axis;
   int64_t start, step, before; /* slice, pad */
-  double slope, epsilon;
+  double slope, epsilon, factor;
   bool evaluate;           /* batch norm: mean and variance are given */
   double *mean, *variance; /* batch norm [C]: of the batch (variance unbiased), or given */
   const int32_t *label;    /* cross-entropy */
@@ -49,7 +49,7 @@ typedef struct ref_op {
 } ref_op;
 
 extern const ref_op ref_dense, ref_conv, ref_batch_norm, ref_relu, ref_leaky_relu, ref_sigmoid,
-    ref_add, ref_concat, ref_slice, ref_pad, ref_flatten, ref_pool, ref_cross_entropy,
+    ref_add, ref_skip, ref_concat, ref_slice, ref_pad, ref_flatten, ref_pool, ref_cross_entropy,
     ref_squared_error;
 
 #endif
