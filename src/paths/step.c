@@ -22,12 +22,12 @@ enum { KEPT_W, KEPT_STATE, KEPT_SLOT, PARALLEL_FROM = 1 << 15 };
 
 typedef tg_path_pass pass;
 
-/* ---- outside ---- */
-
 /* What goes into w_bak, while it is in the cache. (It is read before, row by row.) */
 static void serve(const pass *x, size_t at, size_t n) {
   if (x->u->bak_out) memcpy(x->u->bak_out + at, x->u->w + at, n * sizeof(float));
 }
+
+/* ---- outside ---- */
 
 /* Of `count` rows or pieces, in their order. */
 static void add_sums(const pass *x, size_t count, tg_update_sums *to) {
@@ -58,12 +58,12 @@ static void move_outside(const pass *x, tg_span span) {
     size_t at = span.lo + k * TG_BLOCK, n = span.hi - at < TG_BLOCK ? span.hi - at : TG_BLOCK;
     sums[2 * k] = sums[2 * k + 1] = 0;
     tg_path_move(x, at, n, 0, 1, &f, &sums[2 * k]);
+    serve(x, at, n);
   }
   tg_update_sums all = {0};
   add_sums(x, pieces, &all);
   x->sums->correction_square += all.correction_square;
   x->sums->gradient_square += all.gradient_square;
-  serve(x, span.lo, span.hi - span.lo);
 }
 
 /* ---- a block's factors ---- */
@@ -137,9 +137,10 @@ static void move_pieces(const pass *x, const tg_path_layer *y, size_t o, size_t 
   tg_path_factors f[TG_PATH_ROWS];
   float norms[TG_PATH_ROWS][TG_BLOCK];
   double *sums = x->work->sums + 2 * o;
+  size_t most = x->plain && !row->norm ? cols : TG_BLOCK;
   /* A multiple of the taps, so that norms begin anew with each piece. */
-  size_t most = y->taps < TG_BLOCK ? TG_BLOCK / y->taps * y->taps : TG_BLOCK;
-  if (x->plain && !row->norm) most = cols;
+  bool anew = x->plain && y->taps < TG_BLOCK;
+  if (anew && row->norm) most = TG_BLOCK / y->taps * y->taps;
   sums[0] = sums[1] = 0;
   for (size_t i = 0; i < cols; i += most) {
     size_t n = cols - i < most ? cols - i : most, at = y->offset + o * cols + i;
@@ -147,12 +148,11 @@ static void move_pieces(const pass *x, const tg_path_layer *y, size_t o, size_t 
       f[k] = row[k];
       f[k].c += i, f[k].u += i, f[k].r += i, f[k].then_c += i, f[k].then_u += i;
       if (!row->norm) continue;
-      if (i == 0 || i % y->taps) spread(norms[k], n, row[k].norm, y->taps, i % y->taps);
+      if (i == 0 || !anew) spread(norms[k], n, row[k].norm, y->taps, i % y->taps);
       f[k].norm = norms[k];
     }
     tg_path_move(x, at, n, cols, count, f, sums);
   }
-  serve(x, y->offset + o * cols, count * cols);
 }
 
 static tg_path_factors row_factors(const pass *x, int l, size_t o, const tg_path_factors *columns) {
@@ -178,6 +178,7 @@ static void move_group(const pass *x, int l, size_t lo, size_t hi, const tg_path
   for (size_t o = lo; o < hi; o++) f[o - lo] = row_factors(x, l, o, columns);
   size_t together = x->plain && hi - lo == TG_PATH_ROWS ? TG_PATH_ROWS : 1;
   for (size_t o = lo; o < hi; o += together) move_pieces(x, y, o, together, &f[o - lo]);
+  serve(x, y->offset + lo * y->in * y->taps, (hi - lo) * y->in * y->taps);
 }
 
 static void move_weights(const pass *x, int l) {

@@ -84,6 +84,17 @@ static const char *by_leaf(const char *key) {
   return NULL;
 }
 
+/* What has the last word of `name`, and is in a section whose name has the first: "optimizer.norm"
+ * and "gsgd.norm" are rather optimizer.gsgd.norm than model.norm. */
+static const char *by_ends(const char *name) {
+  char first[64];
+  int length = snprintf(first, sizeof first, "%.*s", (int)strcspn(name, ".") + 1, name);
+  if (length >= (int)sizeof first || !strchr(name, '.')) return NULL;
+  for (size_t i = 0; i < NAMES; i++)
+    if (strcmp(leaf(name_at(i)), leaf(name)) == 0 && strstr(name_at(i), first)) return name_at(i);
+  return NULL;
+}
+
 static const char *nearest_leaf(const char *key) {
   const char *keys[NAMES];
   for (size_t i = 0; i < NAMES; i++) keys[i] = leaf(name_at(i));
@@ -115,7 +126,8 @@ static const char *nearest_behind(const char *name, size_t length) {
 }
 
 const char *tg_option_nearest(const char *name) {
-  const char *near = by_leaf(leaf(name));
+  const char *near = by_ends(name);
+  if (!near) near = by_leaf(leaf(name));
   if (!near) near = nearest_behind(name, known_section(name));
   return near ? near : nearest_leaf(leaf(name));
 }
