@@ -67,6 +67,7 @@ static tg_graph *make_named(const char *name) {
 typedef struct setting {
   const char *rule;
   bool in_paths, norm, has_bak, in_pieces;
+  bool vanishes; /* two trained skeletons of a block, all but or wholly */
   double clamp;
   float lr, decay;
   tg_skeleton_kind skeleton;
@@ -88,6 +89,7 @@ static const setting settings[] = {
     {.rule = "dc-asgd-a", .has_bak = true, .in_pieces = true, .lr = 0.01f, .decay = 1e-3f},
     {.rule = "dc-asgd-c", .in_paths = true, .has_bak = true, .lr = 0.01f, .clamp = 0.5},
     {.rule = "dc-asgd-c", .has_bak = true, .norm = true, .lr = 0.01f, .shift = 3},
+    {.rule = "asgd", .has_bak = true, .vanishes = true, .lr = 1e-6f, .clamp = 0.95},
 };
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
@@ -232,6 +234,11 @@ static void start_vectors(const tg_graph *g, const setting *of, float *start[VEC
   for (int i = 0; i < VECTORS; i++) start[i] = calloc(g->n + of->shift, sizeof(float));
   for (size_t i = 0; i < g->n; i++) start[W][of->shift + i] = random_number();
   MUST(tg_paths_init(paths, of->skeleton, start[W] + of->shift));
+  for (size_t k = 0; of->vanishes && k < paths->count; k++)
+    for (size_t j = 0; j < 2; j++) {
+      const tg_path_block *b = &paths->block[k];
+      start[W][of->shift + tg_path_skeleton(b, b->special, j)] = j ? 1e-9f : 0;
+    }
   for (int i = BAK0; i < VECTORS; i++)
     memcpy(start[i], start[W], (g->n + of->shift) * sizeof(float));
   tg_paths_destroy(paths);
