@@ -71,7 +71,7 @@ static void move_outside(const pass *x, tg_span span) {
 /* What is divided by: with a clamp not nearer to 0 than this. */
 static float nonzero(const pass *x, float c) {
   const float least = x->u->hyper.keys.path_clamp > 0 ? 1e-6f : 0;
-  if (fabsf(c) >= least) return c;
+  if (!(fabsf(c) < least)) return c;
   x->work->clamped++;
   return c < 0 ? -least : least;
 }

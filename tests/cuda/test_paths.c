@@ -67,6 +67,7 @@ static tg_graph *make_named(const char *name) {
 typedef struct setting {
   const char *rule;
   bool in_paths, norm, has_bak, in_pieces;
+  bool vanishes; /* two trained skeletons of a block, all but or wholly */
   double clamp;
   float lr, decay;
   tg_skeleton_kind skeleton;
@@ -99,6 +100,7 @@ static const setting settings[] = {
      .lr = 0.005f,
      .shift = 3,
      .skeleton = TG_SKELETON_SIGNS},
+    {.rule = "asgd", .has_bak = true, .vanishes = true, .lr = 1e-6f, .clamp = 0.95},
 };
 enum { SETTINGS = sizeof settings / sizeof *settings };
 
@@ -249,6 +251,11 @@ static void start_vectors(const tg_graph *g, const setting *of, float *start[VEC
     start[W][of->shift + i] = x;
   }
   MUST(tg_paths_init(paths, of->skeleton, start[W] + of->shift));
+  for (size_t k = 0; of->vanishes && k < paths->count; k++)
+    for (size_t j = 0; j < 2; j++) {
+      const tg_path_block *b = &paths->block[k];
+      start[W][of->shift + tg_path_skeleton(b, b->special, j)] = j ? 1e-9f : 0;
+    }
   for (int i = BAK0; i < VECTORS; i++)
     memcpy(start[i], start[W], (g->n + of->shift) * sizeof(float));
   tg_paths_destroy(paths);
