@@ -203,6 +203,7 @@ static tg_status set_up(bench *b) {
   b->pool_bytes = POOL / (size_t)b->scale;
   TG_TRY(each_row(b, tg_bench_layers, make_room));
   TG_TRY(each_row(b, tg_bench_vectors, make_room));
+  TG_TRY(each_row(b, tg_bench_paths, make_room));
   CUDA(cudaMalloc((void **)&b->pool, b->pool_bytes));
   CUDA(cudaMalloc((void **)&b->labels, TG_BENCH_LABELS * sizeof *b->labels));
   CUDA(cudaMemsetAsync(b->labels, 0, TG_BENCH_LABELS * sizeof *b->labels, b->stream));
@@ -216,7 +217,8 @@ static tg_status set_up(bench *b) {
 static tg_status run(bench *b) {
   TG_TRY(set_up(b));
   TG_TRY(each_row(b, tg_bench_layers, measure));
-  return each_row(b, tg_bench_vectors, measure);
+  TG_TRY(each_row(b, tg_bench_vectors, measure));
+  return each_row(b, tg_bench_paths, measure);
 }
 
 int main(int argc, char **argv) {

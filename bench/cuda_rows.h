@@ -28,9 +28,9 @@ typedef struct tg_bench_row {
 enum { TG_BENCH_F32 = 1, TG_BENCH_BF16 = 2, TG_BENCH_BOTH = 3 };
 enum { TG_BENCH_LABELS = 1 << 16 };
 
-/* Of batch norm, biases, losses and pooling; of flat vectors, moves and data. Their ends have no
- * kernel. */
-extern const tg_bench_row tg_bench_layers[], tg_bench_vectors[];
+/* Of batch norm, biases, losses and pooling; of flat vectors, moves and data; of updates in path
+ * space. Their ends have no kernel. */
+extern const tg_bench_row tg_bench_layers[], tg_bench_vectors[], tg_bench_paths[];
 
 /* ---- for the rows ---- */
 

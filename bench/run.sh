@@ -28,6 +28,8 @@ measure() { # COMMAND...
   "$@" | tee -a "$out"
 }
 measure "$build/bench/bench_update"
+measure "$build/bench/bench_paths"
+measure "$build/bench/bench_paths_step"
 # The server has one core, then both: no rank is bound.
 measure mpirun --oversubscribe --bind-to none -n 2 "$build/bench/bench_comm"
 measure "$build/bench/bench_step"

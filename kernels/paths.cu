@@ -61,16 +61,10 @@ __device__ double sum_of(const Tables &t, const Block &b, uint32_t j, const Vect
   return sum;
 }
 
-/* What is divided by. */
-__device__ float nonzero(const Step &s, float c, double &clamped) {
-  if (!(fabsf(c) < s.tiny)) return c;
-  clamped += 1;
-  return c < 0 ? -s.tiny : s.tiny;
-}
-
 /* R, in its limits. */
 __device__ float ratio_of(const Step &s, float v, float step, double &clamped) {
-  double ratio = __dsub_rn(1, __ddiv_rn(__dmul_rn(s.h.lr, step), nonzero(s, v, clamped)));
+  double by = nonzero(s.tiny, v, 1, clamped);
+  double ratio = __dsub_rn(1, __ddiv_rn(__dmul_rn(s.h.lr, step), by));
   if (s.least > 0 && !(ratio >= s.least && ratio <= s.most)) {
     clamped += 1;
     ratio = ratio > s.most ? s.most : s.least;
@@ -86,7 +80,7 @@ __device__ void move_skeleton(const Step &s, const Tables &t, const Vectors &v, 
   uint32_t j = place - b.trained, e = y.first + j;
   float now = t.now[b.v + j], then = (v.apart ? t.then : t.now)[b.v + j];
   float slot[Optimizer::slots + 1];
-  double by = nonzero(s, then, sum[SUMS - 1]);
+  double by = nonzero(s.tiny, then, 1, sum[SUMS - 1]);
   /* The published norm divides here, and multiplies everywhere else. */
   if (t.norm) by = __dmul_rn(by, t.norm[y.norm + j * y.taps + y.centre]);
   double ag = __dmul_rn(value_of(t, y, v.apart ? KEPT_THEN : KEPT_W, j), t.g[place]);

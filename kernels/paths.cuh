@@ -40,6 +40,13 @@ __device__ __forceinline__ float value_of(const Tables &t, const Layer &y, int w
   return y.hollow ? 1.0f : kept(t, what, y.first + i);
 }
 
+/* What is divided by: with a clamp not nearer to 0 than tiny, and counted. */
+__device__ __forceinline__ float nonzero(float tiny, float c, int uses, double &clamped) {
+  if (!(fabsf(c) < tiny)) return c;
+  clamped += uses;
+  return c < 0 ? -tiny : tiny;
+}
+
 /* This block's row of parts; what a thread has none of is 0. */
 __device__ __forceinline__ void tell(double *parts, size_t row, const double (&sum)[SUMS]) {
   for (int s = 0; s < SUMS; s++) {

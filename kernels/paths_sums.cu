@@ -26,11 +26,7 @@ __device__ void take_layer(const Tables &t, const Vectors &v, const Layer &y, in
 __device__ __forceinline__ void put_product(const Tables &t, float *gauge, float tiny, size_t at,
                                             float c, int uses, double &clamped) {
   gauge[at] = c;
-  if (fabsf(c) < tiny) {
-    clamped += uses;
-    c = c < 0 ? -tiny : tiny;
-  }
-  gauge[t.gauge + at] = __fdiv_rn(1.0f, c);
+  gauge[t.gauge + at] = __fdiv_rn(1.0f, nonzero(tiny, c, uses, clamped));
 }
 
 /* The routes of tg_gauge_read (src/paths/gauge.c). Node layer n's p is layer[n]'s, its q layer[n -

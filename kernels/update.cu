@@ -12,11 +12,10 @@
  * float, then double: a thread's, the block's tree, the blocks in order. They are not the CPU's to
  * the bit: those depend on its vector width.
  *
- * A new rule or optimiser is one struct here (or in rules.cuh, if updates in path space have it too)
- * and one line in the tables below. Every rule is
- * compiled with every struct of optimisers: those with as many slots share one, and a switch that
- * goes the same way in all threads. What lookahead does beside its inner optimiser is a pass of its
- * own, every k updates. */
+ * A new rule or optimiser is one struct here (or in rules.cuh, if updates in path space have it
+ * too) and one line in the tables below. Every rule is compiled with every struct of optimisers:
+ * those with as many slots share one, and a switch that goes the same way in all threads. What
+ * lookahead does beside its inner optimiser is a pass of its own, every k updates. */
 #include "kernels/rules.cuh"
 
 namespace {

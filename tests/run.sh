@@ -52,7 +52,7 @@ under_sanitizer() { # PLUGIN
   [ "$there" -gt 0 ] || why="compute-sanitizer has no GPU to look at"
   [ -z "$why" ] || { one "cuda compute-sanitizer" 10 sh -c "echo $why; exit 77"; return; }
   for tool in memcheck racecheck; do
-    for t in backend/test_device_vectors ops/test_batch_norm ops/test_elementwise ops/test_loss ops/test_pool ops/test_shape; do
+    for t in backend/test_device_vectors cuda/test_paths ops/test_batch_norm ops/test_elementwise ops/test_loss ops/test_pool ops/test_shape; do
       one "cuda $tool $t" 600 env CK_FORK=no TARDIGRAD_TEST_DEVICE=cuda TARDIGRAD_CUDA_PLUGIN="$1" \
         compute-sanitizer --tool $tool --error-exitcode 9 "$build/tests/$t"
     done

@@ -19,6 +19,9 @@ void *tg_arena_alloc(tg_arena *arena, size_t bytes);
 char *tg_arena_printf(tg_arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* tg_arena_bytes - how many have been given out. */
+size_t tg_arena_bytes(const tg_arena *arena);
+
 /* tg_alloc_aligned - zeroed memory aligned to TG_ALIGNMENT, to be given to free(). NULL without
  * memory. bytes = 0 gives a valid pointer. */
 void *tg_alloc_aligned(size_t bytes);

@@ -40,7 +40,8 @@ typedef struct tg_optimizer {
    * NULL: `whole` does it. */
   void (*apply)(const tg_hyper *h, size_t n, float *w, const float *g, float *const *slot);
   /* whole - of optimisers that look at whole tensors, once an update when all of the gradient is
-   * there: g [n], in host memory like all that *u points at; g may be overwritten. u->hyper is
+   * there: g [n], in host memory like all that *u points at; g may be overwritten. (On a device its
+   * own kernels do it: backend.h, whole_open.) u->hyper is
    * prepared. Adds to *sums what it compensates itself (path_step). What it leaves does not depend
    * on the number of threads. */
   tg_status (*whole)(const struct tg_update *u, const tg_layout *layout, float *g,
@@ -50,6 +51,7 @@ typedef struct tg_optimizer {
    */
   void (*path_step)(const tg_hyper *h, size_t n, const float *p, const float *d, float *const *slot,
                     float *step);
+  bool path_plain; /* it is d + weight_decay p, and tg_path_update may do so itself, in one loop */
   const struct tg_optimizer *inner; /* of a wrapper: its slots come first */
   bool mixes;                       /* a weight whose gradient is always 0 may move */
 } tg_optimizer;
@@ -81,7 +83,7 @@ static inline size_t tg_optimizer_slot_length(const tg_optimizer *o, const tg_op
 }
 
 /* tg_layout_check - TG_ECONFIG where an optimiser of whole tensors cannot work: the tensors are not
- * together [0,n), or the vectors lie in a device's memory. */
+ * together [0,n), or the vectors lie in a device's memory, where only those in path space work. */
 TG_CHECKED tg_status tg_layout_check(const tg_optimizer *o, const tg_layout *layout, size_t n,
                                      bool on_device);
 

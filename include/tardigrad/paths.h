@@ -139,6 +139,8 @@ struct tg_update_sums;
 struct tg_layout;
 TG_CHECKED tg_status tg_path_update(const struct tg_update *u, const struct tg_layout *layout,
                                     float *g, struct tg_update_sums *sums);
+/* tg_paths_bytes - of the memory that an update works with. */
+size_t tg_paths_bytes(const tg_paths *paths);
 /* tg_paths_clamped - how many ratios and denominators the updates made with these paths have kept
  * in limits (optimizer.gsgd.clamp), since tg_paths_create. */
 uint64_t tg_paths_clamped(const tg_paths *paths);

@@ -86,6 +86,7 @@ typedef struct tg_recorder_options {
   uint64_t every;   /* updates per train line */
   double epochs;    /* of the run, for the progress line */
   bool own_weights; /* records say local_steps and consensus */
+  bool in_paths;    /* records say path_clamps */
 } tg_recorder_options;
 
 TG_CHECKED tg_status tg_recorder_create(const tg_recorder_options *options, tg_recorder **out);
@@ -102,6 +103,7 @@ typedef struct tg_record {
   uint64_t update, samples, staleness;
   uint64_t bytes;       /* sent and received for it */
   uint64_t local_steps; /* with own_weights, as in tg_server_event */
+  uint64_t path_clamps; /* with in_paths, tg_paths_clamped: what this process has had so far */
   uint32_t partner;     /* sent and received as many bytes; the worker itself: none did */
   double consensus;
   double late_s; /* how long ago it happened */

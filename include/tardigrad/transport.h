@@ -42,6 +42,7 @@ typedef struct tg_comm_options {
   size_t n, k, ks;
   size_t piece;     /* most floats per piece of a body (mpi); 0 = 256 Ki */
   bool share;       /* workers of the server's machine share memory with it (mpi) */
+  bool whole;       /* the server wants a gradient in one piece where it lies in one anyway */
   double timeout_s; /* every wait ends after this, and says for whom it waited */
   tg_trace *trace;  /* order recorded into, and prescribed by; NULL = neither */
   tg_sim_options sim;

@@ -106,7 +106,9 @@ tg_status tg_update_whole(const tg_update *given, const tg_layout *layout, size_
   tg_update prepared = *given;
   tg_optimizer_prepare(given->optimizer, &prepared.hyper);
   TG_TRY(given->optimizer->whole(&prepared, layout, g, sums));
-  if (given->bak_out) memcpy(given->bak_out, given->w, n * sizeof *g);
+  /* In path space weights are served row by row, as they are made. */
+  if (given->bak_out && !given->optimizer->path_step)
+    memcpy(given->bak_out, given->w, n * sizeof *g);
   return TG_OK;
 }
 

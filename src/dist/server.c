@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "dist/server_private.h"
+#include "tardigrad/arena.h"
 
 static double epoch_at(const tg_server *s, uint64_t samples) {
   return (double)samples / (double)s->options.train_count;
@@ -201,12 +202,22 @@ bool tg_server_waits(const tg_server *s) {
   return s->event.applied && s->options.optimizer->whole;
 }
 
-/* An optimiser of whole tensors takes the gradient when its last span is there; a device has all of
- * it where the span is. */
+/* An optimiser of whole tensors takes the gradient when its last span is there. One that comes in
+ * pieces is gathered; memory for it is there from the first of them on. */
+static tg_status gather_whole(tg_server *s, tg_span span, tg_update *u) {
+  bool there = s->live.device || span.hi - span.lo == s->options.n;
+  if (!s->options.optimizer->whole || there) return TG_OK;
+  if (!s->whole) s->whole = tg_alloc_aligned(s->options.n * sizeof *s->whole);
+  if (!s->whole) TG_FAIL(TG_ERUNTIME, "server: no memory for a gradient of %zu", s->options.n);
+  u->whole = s->whole;
+  return TG_OK;
+}
+
+/* A device has all of it where the span is. */
 static tg_status collect(tg_server *s, const tg_update *u, tg_span span, float *g) {
   s->collected += span.hi - span.lo;
-  if (!u->optimizer->whole || s->collected < s->options.n) return TG_OK;
-  return tg_live_whole(&s->live, u, &s->options.layout, s->whole ? s->whole : g - span.lo,
+  if (!s->options.optimizer->whole || s->collected < s->options.n) return TG_OK;
+  return tg_live_whole(&s->live, u, &s->options.layout, u->whole ? u->whole : g - span.lo,
                        &s->sums);
 }
 
@@ -217,8 +228,7 @@ tg_update tg_server_update(tg_server *s, uint32_t m) {
                  .w = s->w,
                  .w_bak = s->bak[m],
                  .bak_out = s->bak[m],
-                 .as_it_is = s->state.pending[m] == TG_MSG_EVALUATE,
-                 .whole = s->whole};
+                 .as_it_is = s->state.pending[m] == TG_MSG_EVALUATE};
   if (s->state.rule_state_count) u.rule_state = s->rule_state[tg_server_state_index(s, m)];
   memcpy(u.slot, s->slot, sizeof u.slot);
   return u;
@@ -238,6 +248,7 @@ tg_status tg_server_apply(tg_server *s, tg_span span, float *g) {
   if (!s->event.serves) u.bak_out = NULL;
   if (s->event.counts) TG_TRY(tg_server_gather(s, span, &g, &on_device));
   if (s->event.applied) {
+    TG_TRY(gather_whole(s, span, &u));
     if (!on_device) TG_TRY(tg_live_take(&s->live, span, &g));
     TG_TRY(tg_live_update(&s->live, &u, span, g, s->live.device != NULL, &s->sums));
     TG_TRY(collect(s, &u, span, g));

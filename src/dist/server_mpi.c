@@ -223,6 +223,11 @@ tg_status tg_mpi_recv_piece(tg_comm *c, tg_span *span, float **g) {
   TG_TRY(poll_headers(c));
   settle(c);
   TG_TRY(post_ahead(c));
+  if (c->o.whole && !c->o.worker.coder && (*g = tg_mpi_share_gradient(c, s->current))) {
+    *span = (tg_span){0, c->o.n};
+    s->current_next = s->current_pieces;
+    return TG_OK;
+  }
   *span = tg_piece_span(c, s->current_next++);
   if (c->o.worker.coder) {
     *g = s->ring[0];

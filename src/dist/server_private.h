@@ -11,8 +11,7 @@
 struct tg_server {
   tg_server_options options; /* pointers into the caller's memory replaced by the copies below */
   tg_kept kept;
-  float *whole;     /* [n] a gradient on its way to an optimiser of whole tensors, or NULL: there is
-                       none, or it works on a device */
+  float *whole; /* [n] a gradient that came in pieces, for an optimiser of whole tensors; or NULL */
   uint64_t total;   /* updates of the whole run */
   uint32_t gathers; /* gradients that make one */
   uint64_t limit;   /* gradients that may be under way or have counted: those of the run, and those

@@ -98,7 +98,6 @@ static tg_status make_state(tg_server *s) {
         tg_optimizer_slot_length(o->optimizer, &o->hyper.keys, &o->layout, o->n, (int)i);
     TG_TRY(make_vector("optimizer state", i, t->slot_length[i], &t->slot[i]));
   }
-  if (o->optimizer->whole && !o->device) TG_TRY(make_vector("gradient", 0, o->n, &s->whole));
   if (s->gathers == 1) return TG_OK;
   TG_TRY(make_vector("gathered gradients", 0, o->n, &t->sum));
   return make_vector("gathered statistics", 0, o->ks, &t->sum_stats);

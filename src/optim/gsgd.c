@@ -19,6 +19,7 @@ const tg_optimizer tg_optimizer_gsgd = {
     .help = "SGD on the values of basis paths: rescaling hidden units changes nothing",
     .whole = tg_path_update,
     .path_step = plain,
+    .path_plain = true,
 };
 
 static void momentum(const tg_hyper *h, size_t n, const float *restrict p, const float *restrict d,

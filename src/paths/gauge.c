@@ -1,7 +1,10 @@
 /* gauge.c - products of skeletons along their routes, and sums over the weights that share one. */
+#include <math.h>
 #include <string.h>
 
 #include "paths/paths_private.h"
+
+enum { PARALLEL_FROM = 1 << 15 };
 
 static float skeleton(const tg_path_block *b, int l, size_t t, const float *w) {
   return b->layer[l - 1].hollow ? 1.0f : w[tg_path_skeleton(b, l, t)];
@@ -26,33 +29,55 @@ void tg_gauge_read(const tg_path_block *b, const float *w, tg_gauge *out) {
 
 /* ---- sums ---- */
 
-/* Rows [lo,hi) of a layer behind s: column by column. */
+/* Rows [lo,hi) of a layer behind s, column by column: sums pass through the cache once for four. */
 static void add_rows(const tg_path_layer *y, size_t lo, size_t hi, const float *w, const float *g,
                      float *restrict sum) {
-  size_t cols = y->in * y->taps;
+  const size_t cols = y->in * y->taps;
+  size_t o = lo;
   memset(sum, 0, cols * sizeof *sum);
-  for (size_t o = lo; o < hi; o++) {
+  for (; o + 4 <= hi; o += 4) {
+    const float *restrict a = w + y->offset + o * cols, *restrict b = g + y->offset + o * cols;
+#pragma omp simd
+    for (size_t i = 0; i < cols; i++) {
+      float s = sum[i] + a[i] * b[i];
+      s += a[i + cols] * b[i + cols];
+      s += a[i + 2 * cols] * b[i + 2 * cols];
+      sum[i] = s + a[i + 3 * cols] * b[i + 3 * cols];
+    }
+  }
+  for (; o < hi; o++) {
     const float *restrict a = w + y->offset + o * cols, *restrict b = g + y->offset + o * cols;
 #pragma omp simd
     for (size_t i = 0; i < cols; i++) sum[i] += a[i] * b[i];
   }
 }
 
+/* Column by column, and of each column part by part. */
+static double add_parts(const float *part, size_t cols, size_t lo, size_t hi, double sum) {
+  for (size_t i = lo; i < hi; i++)
+    for (size_t k = 0; k < TG_PATH_PARTS; k++) sum += part[k * cols + i];
+  return sum;
+}
+
 static void sum_columns(const tg_path_layer *y, tg_path_work *work, const float *w, const float *g,
                         double *sum) {
   size_t cols = y->in * y->taps;
-#pragma omp parallel for schedule(static) if (cols * y->out > 1 << 15)
-  for (size_t k = 0; k < TG_PATH_PARTS; k++)
-    add_rows(y, y->out * k / TG_PATH_PARTS, y->out * (k + 1) / TG_PATH_PARTS, w, g,
-             work->part + k * cols);
-  for (size_t i = 0; i < cols; i++)
-    for (size_t k = 0; k < TG_PATH_PARTS; k++) sum[i / y->taps] += work->part[k * cols + i];
+#pragma omp parallel if (cols * y->out > PARALLEL_FROM)
+  {
+#pragma omp for schedule(static)
+    for (size_t k = 0; k < TG_PATH_PARTS; k++)
+      add_rows(y, y->out * k / TG_PATH_PARTS, y->out * (k + 1) / TG_PATH_PARTS, w, g,
+               work->part + k * cols);
+#pragma omp for schedule(static)
+    for (size_t j = 0; j < y->in; j++)
+      sum[j] = add_parts(work->part, cols, j * y->taps, (j + 1) * y->taps, sum[j]);
+  }
 }
 
 /* A layer before s: row by row, in lanes, so that the order is fixed. */
 static void sum_rows(const tg_path_layer *y, const float *w, const float *g, double *sum) {
   size_t cols = y->in * y->taps;
-#pragma omp parallel for schedule(static) if (cols * y->out > 1 << 15)
+#pragma omp parallel for schedule(static) if (cols * y->out > PARALLEL_FROM)
   for (size_t o = 0; o < y->out; o++) {
     const float *restrict a = w + y->offset + o * cols, *restrict b = g + y->offset + o * cols;
     float lane[TG_SUM_LANES] = {0};
@@ -72,4 +97,23 @@ void tg_path_sums(const tg_path_block *b, tg_path_work *work, const float *w, co
     if (l > b->special) sum_columns(&b->layer[l - 1], work, w, g, sum);
     if (l < b->special) sum_rows(&b->layer[l - 1], w, g, sum);
   }
+}
+
+/* ---- norms ---- */
+
+static inline __attribute__((always_inline)) void
+add_squares(const float *row, size_t in, size_t taps, size_t from, size_t to, float *norm) {
+  double sum[9] = {0};
+  for (size_t i = 0; i < in; i++)
+    for (size_t tap = from; tap < to; tap++)
+      sum[tap - from] += (double)row[i * taps + tap] * row[i * taps + tap];
+  for (size_t tap = from; tap < to; tap++) norm[tap] = (float)sqrt(sum[tap - from]);
+}
+
+void tg_path_norms(const tg_path_layer *y, const float *row, float *norm) {
+  if (y->taps == 9) {
+    add_squares(row, y->in, 9, 0, 9, norm);
+    return;
+  }
+  for (size_t tap = 0; tap < y->taps; tap++) add_squares(row, y->in, y->taps, tap, tap + 1, norm);
 }

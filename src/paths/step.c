@@ -20,40 +20,21 @@
 
 enum { KEPT_W, KEPT_STATE, KEPT_SLOT, PARALLEL_FROM = 1 << 15 };
 
-typedef struct pass {
-  const tg_update *u;
-  const tg_path_block *b;
-  tg_path_work *work;
-  tg_path_scratch *k;
-  float *g;          /* [n]; of skeletons 0 */
-  const float *then; /* [n]: weights that the gradient was computed at */
-  bool compensates;  /* the rule, here */
-  tg_update_sums *sums;
-} pass;
+typedef tg_path_pass pass;
 
-/* ---- elements ---- */
+/* ---- outside ---- */
 
-/* `n` weights from element `at` of the vectors. sums: correction, gradient. */
-static void move(const pass *x, size_t at, size_t n, const tg_path_factors *f, double *sums) {
-  const tg_update *u = x->u;
-  const float *w = u->w + at, *then = x->then + at, *g = x->g + at;
-  float d[TG_BLOCK], p[TG_BLOCK], bak[TG_BLOCK], step[TG_BLOCK], *slot[TG_MAX_SLOTS];
-  for (size_t i = 0; i < n; i++) {
-    d[i] = g[i] * (f->row_then_u * f->then_u[i]);
-    p[i] = w[i] * (f->row_c * f->c[i]);
+/* What goes into w_bak, while it is in the cache. (It is read before, row by row.) */
+static void serve(const pass *x, size_t at, size_t n) {
+  if (x->u->bak_out) memcpy(x->u->bak_out + at, x->u->w + at, n * sizeof(float));
+}
+
+/* Of `count` rows or pieces, in their order. */
+static void add_sums(const pass *x, size_t count, tg_update_sums *to) {
+  for (size_t k = 0; k < count && x->compensates; k++) {
+    to->correction_square += x->work->sums[2 * k];
+    to->gradient_square += x->work->sums[2 * k + 1];
   }
-  if (f->norm)
-    for (size_t i = 0; i < n; i++) d[i] *= f->norm[(f->tap + i) % f->taps];
-  if (x->compensates) {
-    for (size_t i = 0; i < n; i++) bak[i] = then[i] * (f->row_then_c * f->then_c[i]);
-    u->rule->compensate(&u->hyper, n, p, bak, u->rule_state ? u->rule_state + at : NULL, d,
-                        &sums[0], &sums[1]);
-  }
-  for (int i = 0; i < u->optimizer->slots; i++) slot[i] = u->slot[i] + at;
-  u->optimizer->path_step(&u->hyper, n, p, d, slot, step);
-  float *out = u->w + at;
-  for (size_t i = 0; i < n; i++)
-    out[i] = (out[i] - u->hyper.lr * step[i] * (f->row_u * f->u[i])) * (f->row_r * f->r[i]);
 }
 
 /* What belongs to no block: paths of one weight. */
@@ -68,12 +49,21 @@ static void move_outside(const pass *x, tg_span span) {
                              .row_u = 1,
                              .row_r = 1,
                              .row_then_c = 1,
-                             .row_then_u = 1};
-  double sums[2] = {0};
-  for (size_t at = span.lo; at < span.hi; at += TG_BLOCK)
-    move(x, at, span.hi - at < TG_BLOCK ? span.hi - at : TG_BLOCK, &f, sums);
-  x->sums->correction_square += sums[0];
-  x->sums->gradient_square += sums[1];
+                             .row_then_u = 1,
+                             .no_columns = true};
+  size_t count = span.hi - span.lo, pieces = (count + TG_BLOCK - 1) / TG_BLOCK;
+  double *sums = x->work->sums;
+#pragma omp parallel for schedule(static) if (count > PARALLEL_FROM)
+  for (size_t k = 0; k < pieces; k++) {
+    size_t at = span.lo + k * TG_BLOCK, n = span.hi - at < TG_BLOCK ? span.hi - at : TG_BLOCK;
+    sums[2 * k] = sums[2 * k + 1] = 0;
+    tg_path_move(x, at, n, 0, 1, &f, &sums[2 * k]);
+  }
+  tg_update_sums all = {0};
+  add_sums(x, pieces, &all);
+  x->sums->correction_square += all.correction_square;
+  x->sums->gradient_square += all.gradient_square;
+  serve(x, span.lo, span.hi - span.lo);
 }
 
 /* ---- a block's factors ---- */
@@ -90,85 +80,120 @@ static float inverse(const pass *x, float c) {
   return 1 / nonzero(x, c);
 }
 
+/* One unit's factors, as often as it has taps. */
+static void repeat(float *to, size_t taps, float value) {
+  for (size_t tap = 0; tap < taps; tap++) to[tap] = value;
+}
+
 /* Factors of a row's columns: unit i of `count`, `taps` times each. p of now and then; R where the
  * paths go through the unit that they leave. */
 static void set_columns(const pass *x, size_t count, size_t taps, const float *now,
                         const float *then, const float *inverse_ratio, tg_path_factors *f) {
   float *const *column = x->work->column;
-  for (size_t i = 0, e = 0; i < count; i++) {
-    float u = inverse(x, now[i]), then_u = then == now ? u : inverse(x, then[i]);
-    for (size_t tap = 0; tap < taps; tap++, e++) {
-      column[0][e] = now[i];
-      column[1][e] = u;
-      column[2][e] = inverse_ratio ? inverse_ratio[i] : 1;
-      column[3][e] = then[i];
-      column[4][e] = then_u;
-    }
+  bool same = then == now, ones = same && !inverse_ratio;
+  for (size_t i = 0; i < count; i++) {
+    float u = inverse(x, now[i]);
+    repeat(column[0] + i * taps, taps, now[i]);
+    repeat(column[1] + i * taps, taps, u);
+    repeat(column[2] + i * taps, taps, inverse_ratio ? inverse_ratio[i] : 1);
+    ones = ones && now[i] == 1;
+    if (same) continue;
+    repeat(column[3] + i * taps, taps, then[i]);
+    repeat(column[4] + i * taps, taps, inverse(x, then[i]));
   }
   *f = (tg_path_factors){.c = column[0],
                          .u = column[1],
                          .r = column[2],
-                         .then_c = column[3],
-                         .then_u = column[4],
+                         .then_c = column[same ? 0 : 3],
+                         .then_u = column[same ? 1 : 4],
                          .row_c = 1,
                          .row_u = 1,
                          .row_r = 1,
                          .row_then_c = 1,
                          .row_then_u = 1,
-                         .taps = taps};
+                         .no_columns = ones};
 }
 
 /* Norms of a layer's weights over input units, tap by tap: [out,taps]. */
 static void set_norms(const pass *x, const tg_path_layer *y) {
+  size_t cols = y->in * y->taps;
+#pragma omp parallel for schedule(static) if (y->out * cols > PARALLEL_FROM)
   for (size_t o = 0; o < y->out; o++)
-    for (size_t tap = 0; tap < y->taps; tap++) {
-      const float *w = x->then + y->offset + o * y->in * y->taps + tap;
-      double sum = 0;
-      for (size_t i = 0; i < y->in; i++) sum += (double)w[i * y->taps] * w[i * y->taps];
-      x->work->norm[o * y->taps + tap] = (float)sqrt(sum);
-    }
+    tg_path_norms(y, x->then + y->offset + o * cols, x->work->norm + o * y->taps);
 }
 
-static void move_row(const pass *x, const tg_path_layer *y, size_t o, tg_path_factors f) {
-  size_t cols = y->in * y->taps;
-  const tg_path_factors row = f;
-  double *sums = x->work->sums + 2 * o;
-  sums[0] = sums[1] = 0;
-  for (size_t i = 0; i < cols; i += TG_BLOCK) {
-    f.tap = i % y->taps;
-    f.c = row.c + i, f.u = row.u + i, f.r = row.r + i;
-    f.then_c = row.then_c + i, f.then_u = row.then_u + i;
-    move(x, y->offset + o * cols + i, cols - i < TG_BLOCK ? cols - i : TG_BLOCK, &f, sums);
+/* A row's norms [taps], over and over. */
+static void spread(float *to, size_t n, const float *norm, size_t taps, size_t from) {
+  for (size_t i = 0; i < n; i++) {
+    to[i] = norm[from];
+    from = from + 1 < taps ? from + 1 : 0;
   }
+}
+
+/* `count` rows from row o on, 1 or 4; f: of each. */
+static void move_pieces(const pass *x, const tg_path_layer *y, size_t o, size_t count,
+                        const tg_path_factors *row) {
+  const size_t cols = y->in * y->taps;
+  tg_path_factors f[TG_PATH_ROWS];
+  float norms[TG_PATH_ROWS][TG_BLOCK];
+  double *sums = x->work->sums + 2 * o;
+  /* A multiple of the taps, so that norms begin anew with each piece. */
+  size_t most = y->taps < TG_BLOCK ? TG_BLOCK / y->taps * y->taps : TG_BLOCK;
+  if (x->plain && !row->norm) most = cols;
+  sums[0] = sums[1] = 0;
+  for (size_t i = 0; i < cols; i += most) {
+    size_t n = cols - i < most ? cols - i : most, at = y->offset + o * cols + i;
+    for (size_t k = 0; k < count; k++) {
+      f[k] = row[k];
+      f[k].c += i, f[k].u += i, f[k].r += i, f[k].then_c += i, f[k].then_u += i;
+      if (!row->norm) continue;
+      if (i == 0 || i % y->taps) spread(norms[k], n, row[k].norm, y->taps, i % y->taps);
+      f[k].norm = norms[k];
+    }
+    tg_path_move(x, at, n, cols, count, f, sums);
+  }
+  serve(x, y->offset + o * cols, count * cols);
+}
+
+static tg_path_factors row_factors(const pass *x, int l, size_t o, const tg_path_factors *columns) {
+  const tg_path_layer *y = &x->b->layer[l - 1];
+  tg_path_factors f = *columns;
+  f.row_c = x->k->now.q[l][o];
+  f.row_u = x->work->row[0][o];
+  f.row_then_c = x->k->then.q[l][o];
+  f.row_then_u = x->work->row[1][o];
+  f.row_r = l < x->b->special ? x->k->inverse_ratio[o] : 1;
+  if (x->u->hyper.keys.path_norm) {
+    float *norm = x->work->norm + o * y->taps;
+    tg_path_norms(y, x->then + y->offset + o * y->in * y->taps, norm);
+    f.norm = norm;
+  }
+  return f;
+}
+
+/* Rows [lo,hi), no more than TG_PATH_ROWS. */
+static void move_group(const pass *x, int l, size_t lo, size_t hi, const tg_path_factors *columns) {
+  const tg_path_layer *y = &x->b->layer[l - 1];
+  tg_path_factors f[TG_PATH_ROWS];
+  for (size_t o = lo; o < hi; o++) f[o - lo] = row_factors(x, l, o, columns);
+  size_t together = x->plain && hi - lo == TG_PATH_ROWS ? TG_PATH_ROWS : 1;
+  for (size_t o = lo; o < hi; o += together) move_pieces(x, y, o, together, &f[o - lo]);
 }
 
 static void move_weights(const pass *x, int l) {
   const tg_path_layer *y = &x->b->layer[l - 1];
   const float *q = x->k->now.q[l], *then_q = x->k->then.q[l];
-  int s = x->b->special;
-  tg_path_factors all;
+  tg_path_factors columns;
   set_columns(x, y->in, y->taps, x->k->now.p[l - 1], x->k->then.p[l - 1],
-              l > s ? x->k->inverse_ratio : NULL, &all);
+              l > x->b->special ? x->k->inverse_ratio : NULL, &columns);
   for (size_t o = 0; o < y->out; o++) {
     x->work->row[0][o] = inverse(x, q[o]);
     x->work->row[1][o] = then_q == q ? x->work->row[0][o] : inverse(x, then_q[o]);
   }
-  if (x->u->hyper.keys.path_norm) set_norms(x, y);
 #pragma omp parallel for schedule(static) if (y->out * y->in * y->taps > PARALLEL_FROM)
-  for (size_t o = 0; o < y->out; o++) {
-    tg_path_factors f = all;
-    f.row_c = q[o];
-    f.row_u = x->work->row[0][o];
-    f.row_then_c = then_q[o];
-    f.row_then_u = x->work->row[1][o];
-    f.row_r = l < s ? x->k->inverse_ratio[o] : 1;
-    if (x->u->hyper.keys.path_norm) f.norm = x->work->norm + o * y->taps;
-    move_row(x, y, o, f);
-  }
-  for (size_t o = 0; o < y->out; o++) {
-    x->sums->correction_square += x->work->sums[2 * o];
-    x->sums->gradient_square += x->work->sums[2 * o + 1];
-  }
+  for (size_t o = 0; o < y->out; o += TG_PATH_ROWS)
+    move_group(x, l, o, y->out - o < TG_PATH_ROWS ? y->out : o + TG_PATH_ROWS, &columns);
+  add_sums(x, y->out, x->sums);
 }
 
 /* A bias is a weight from a unit that is always 1: its path begins there. */
@@ -183,8 +208,10 @@ static void move_biases(const pass *x, int l) {
   for (size_t i = 0; i < y->out; i += TG_BLOCK) {
     f.c = all.c + i, f.u = all.u + i, f.r = all.r + i;
     f.then_c = all.then_c + i, f.then_u = all.then_u + i;
-    move(x, y->bias + i, y->out - i < TG_BLOCK ? y->out - i : TG_BLOCK, &f, sums);
+    size_t n = y->out - i < TG_BLOCK ? y->out - i : TG_BLOCK;
+    tg_path_move(x, y->bias + i, n, 0, 1, &f, sums);
   }
+  serve(x, y->bias, y->out);
   x->sums->correction_square += sums[0];
   x->sums->gradient_square += sums[1];
 }
@@ -219,6 +246,7 @@ static void put_back(const pass *x) {
     for (size_t t = 0; t < tg_path_skeletons(b, l); t++, e++) {
       size_t at = tg_path_skeleton(b, l, t);
       x->u->w[at] = *kept(x->k, KEPT_W, e);
+      serve(x, at, 1);
       if (x->u->rule_state) x->u->rule_state[at] = *kept(x->k, KEPT_STATE, e);
       for (int i = 0; i < x->u->optimizer->slots; i++)
         x->u->slot[i][at] = *kept(x->k, KEPT_SLOT + i, e);
@@ -290,7 +318,10 @@ static void move_block(const pass *x) {
   if (x->u->hyper.keys.path_norm) set_norms(x, &b->layer[b->special - 1]);
   for (int l = 1; l < b->special; l++) first += tg_path_skeletons(b, l);
   move_skeletons(x, first);
-  for (int l = 1; l <= b->count; l++) {
+  /* The last first: they are those that the sums have left in the caches. But what a rule adds up
+   * goes by the order of the layers. */
+  for (int i = 1; i <= b->count; i++) {
+    int l = x->compensates ? i : b->count + 1 - i;
     move_weights(x, l);
     move_biases(x, l);
   }
@@ -307,6 +338,7 @@ tg_status tg_path_update(const tg_update *u, const tg_layout *layout, float *g,
             .g = g,
             .then = in_paths && u->w_bak ? u->w_bak : u->w,
             .compensates = in_paths && u->rule->compensate,
+            .plain = u->optimizer->path_plain && !(in_paths && (u->w_bak || u->rule->compensate)),
             .sums = sums};
   for (size_t i = 0; i < paths->count; i++) {
     tg_path_scratch k = work->block[i];

@@ -9,6 +9,12 @@ static void *some(tg_arena *arena, size_t count, size_t bytes, bool *short_of) {
   return p;
 }
 
+/* Floats that a loop reads beside weights. */
+static float *lines(tg_arena *arena, size_t count, bool *short_of) {
+  char *p = some(arena, count * sizeof(float) + TG_ALIGNMENT, 1, short_of);
+  return p ? (float *)(void *)(p + (TG_ALIGNMENT - (uintptr_t)p % TG_ALIGNMENT)) : NULL;
+}
+
 static void make_gauge(tg_arena *arena, const tg_path_block *b, tg_gauge *out, bool *short_of) {
   size_t nodes = (size_t)b->count + 1;
   out->p = some(arena, nodes, sizeof *out->p, short_of);
@@ -57,6 +63,7 @@ static void list_outside(const tg_paths *paths, const tg_graph *g, tg_path_work 
   }
 }
 
+/* `work->outside` is listed already. */
 static void make_shared(tg_paths *paths, tg_path_work *work, bool *short_of) {
   tg_arena *arena = paths->arena;
   size_t cols = 1, rows = 1, norms = 1;
@@ -67,8 +74,12 @@ static void make_shared(tg_paths *paths, tg_path_work *work, bool *short_of) {
       rows = larger(rows, y->out);
       norms = larger(norms, y->out * y->taps);
     }
-  for (int i = 0; i < 5; i++) work->column[i] = some(arena, cols, sizeof(float), short_of);
-  work->part = some(arena, TG_PATH_PARTS * cols, sizeof(float), short_of);
+  for (size_t i = 0; i < work->outside_count; i++) {
+    size_t count = work->outside[i].hi - work->outside[i].lo;
+    rows = larger(rows, (count + TG_BLOCK - 1) / TG_BLOCK);
+  }
+  for (int i = 0; i < 5; i++) work->column[i] = lines(arena, cols, short_of);
+  work->part = lines(arena, TG_PATH_PARTS * cols, short_of);
   work->norm = some(arena, norms, sizeof(float), short_of);
   work->sums = some(arena, 2 * rows, sizeof(double), short_of);
   for (int i = 0; i < 2; i++) work->row[i] = some(arena, rows, sizeof(float), short_of);
@@ -82,13 +93,13 @@ tg_status tg_path_work_create(tg_paths *paths, const tg_graph *g) {
   if (work) {
     work->block = some(paths->arena, paths->count, sizeof *work->block, &short_of);
     work->outside = some(paths->arena, (size_t)g->param_count, sizeof *work->outside, &short_of);
+    if (work->outside) list_outside(paths, g, work);
     make_shared(paths, work, &short_of);
   }
   for (size_t i = 0; i < paths->count && !short_of; i++)
     if (paths->block[i].special > 0)
       make_scratch(paths->arena, &paths->block[i], &work->block[i], &short_of);
   if (short_of) TG_FAIL(TG_ERUNTIME, "no memory for an update in path space");
-  list_outside(paths, g, work);
   paths->work = work;
   return TG_OK;
 }
@@ -99,4 +110,8 @@ uint64_t tg_paths_clamped(const tg_paths *paths) {
 
 void tg_paths_tell_clamped(const tg_paths *paths, uint64_t count) {
   paths->work->clamped = count;
+}
+
+size_t tg_paths_bytes(const tg_paths *paths) {
+  return tg_arena_bytes(paths->arena);
 }

@@ -9,6 +9,7 @@
 #include "run/setup.h"
 #include "tardigrad/net.h"
 #include "tardigrad/ops.h"
+#include "tardigrad/paths.h"
 #include "tardigrad/run.h"
 #include "tardigrad/topology.h"
 
@@ -102,18 +103,19 @@ static double count_flops(const tg_graph *g) {
   return flops;
 }
 
-/* Bytes of an optimiser's state, of the gradient that a server gathers for one of whole tensors,
- * and of what an update takes for a while. */
-static uint64_t state_bytes(const tg_setup *s) {
+/* Bytes of an optimiser's state, of the gradient that a server gathers for one of whole tensors
+ * where it comes in pieces, and of what an update takes for a while. */
+static uint64_t state_bytes(const tg_setup *s, bool gathers) {
   const tg_optimizer *optimizer = &s->optimizer;
   const tg_layout *layout = &s->outline->layout;
   tg_optimizer_keys keys = tg_setup_keys(s->config, optimizer);
   uint64_t floats = 0, passing = 0;
   for (int i = 0; i < optimizer->slots; i++)
     floats += tg_optimizer_slot_length(optimizer, &keys, layout, s->outline->graph->n, i);
-  if (optimizer->whole && s->rule->scheme == TG_SCHEME_ASYNC) floats += s->outline->graph->n;
+  if (optimizer->whole && gathers) floats += s->outline->graph->n;
   if (optimizer->passing)
     passing = optimizer->passing(&keys, layout, (size_t)omp_get_max_threads());
+  if (optimizer->path_step) passing += tg_paths_bytes(s->outline->paths);
   return floats * sizeof(float) + passing;
 }
 
@@ -157,7 +159,7 @@ static tg_status memory(const tg_setup *s, uint64_t bare, tg_forecast *f) {
   f->activations = net.activations;
   f->unplanned = net.unplanned;
   f->base = tg_resident_bytes(false);
-  uint64_t state = state_bytes(s);
+  uint64_t state = state_bytes(s, server && !sim);
   uint64_t served = vector * server_vectors(rule, c, f->workers) + state;
   /* Gradients of workers on its machine are the server's memory as well: all may be there. Encoded
    * ones are messages. */
@@ -256,6 +258,8 @@ tg_status tg_forecast_make(const tg_config *c, uint32_t workers, tg_forecast *f)
   TG_DO(measure_copy(&f->copy_bandwidth));
   /* One pass over w, w_bak and the rule's and optimiser's state, each read and written, and g. */
   double vectors = 1 + 2 * (2.0 + (rule->has_state ? 1 : 0) + s.optimizer.slots);
+  /* Sums over w and g come before an update in path space. */
+  if (s.optimizer.path_step) vectors += 2;
   f->compute_s = f->flops / f->product_rate;
   f->update_s = vectors * sizeof(float) * (double)f->parameters / f->copy_bandwidth;
   f->transfer_s = 2.0 * (double)(f->push_bytes + f->pull_bytes) / f->copy_bandwidth;

@@ -17,6 +17,7 @@ enum {
   LAST_SAMPLES,
   LAST_UPDATE,
   LOCAL_STEPS,
+  PATH_CLAMPS,
   COUNT_FIXED
 };
 enum {
@@ -41,7 +42,8 @@ struct tg_recorder {
       *real; /* REAL_FIXED, compute_s [workers], wait_s, network_s, comm_s, exposed_s [workers] */
   size_t counts, reals;
   double started, shown;
-  double loss, rate; /* of the last train line, for the progress line */
+  double loss, rate;    /* of the last train line, for the progress line */
+  uint64_t path_clamps; /* of this process, when last told */
 };
 
 static uint64_t *histogram(tg_recorder *r) {
@@ -131,6 +133,12 @@ static void say_dropped(tg_recorder *r, uint64_t dropped, uint64_t counted, uint
   tg_metrics_real(r->options.metrics, "dropped_share", all ? (double)dropped / (double)all : 0);
 }
 
+/* How often updates in path space had to be kept in limits. */
+static void say_paths(tg_recorder *r) {
+  if (!r->options.in_paths) return;
+  tg_metrics_count(r->options.metrics, "path_clamps", r->count[PATH_CLAMPS]);
+}
+
 static tg_status train_line(tg_recorder *r, uint64_t update, double epoch, double late_s) {
   tg_metrics *m = r->options.metrics;
   double wall = tg_recorder_wall_s(r) - late_s, span = wall - r->real[WINDOW_WALL];
@@ -146,6 +154,7 @@ static tg_status train_line(tg_recorder *r, uint64_t update, double epoch, doubl
   tg_metrics_real(m, "correction_ratio", n ? r->real[RATIO_SUM] / (double)n : NAN);
   tg_metrics_count(m, "nonfinite", r->count[NONFINITE]);
   say_dropped(r, r->count[WINDOW_LATE], n, r->count[LATE]);
+  say_paths(r);
   if (r->options.own_weights) {
     tg_metrics_count(m, "local_steps", r->count[LOCAL_STEPS]);
     tg_metrics_real(m, "consensus", r->real[CONSENSUS]);
@@ -194,6 +203,8 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
     r->count[WINDOW_LATE]++;
     return TG_OK;
   }
+  r->count[PATH_CLAMPS] += x->path_clamps - r->path_clamps;
+  r->path_clamps = x->path_clamps;
   uint64_t bin = x->staleness < TG_STALENESS_BINS - 1 ? x->staleness : TG_STALENESS_BINS - 1;
   histogram(r)[bin]++;
   if (r->options.own_weights && x->partner != x->worker) bytes(r)[x->partner] += x->bytes;
@@ -272,6 +283,7 @@ tg_status tg_recorder_end(tg_recorder *r, uint64_t update, double epoch, const c
   uint64_t counted = 0;
   for (int i = 0; i < TG_STALENESS_BINS; i++) counted += histogram(r)[i];
   say_dropped(r, r->count[LATE], counted, r->count[LATE]);
+  say_paths(r);
   if (server_busy >= 0) tg_metrics_real(m, "server_busy", server_busy);
   if (r->real[SIM_S] > 0) tg_metrics_real(m, "sim_s", r->real[SIM_S]);
   return tg_metrics_end(m);

@@ -52,6 +52,19 @@ static void tell_dropped(FILE *out, const tg_report_run *r) {
   tg_html_count(out, r->dropped);
 }
 
+static bool clamped_paths(const tg_report_run *r) {
+  return r->path_clamps > 0;
+}
+
+static void tell_clamps(FILE *out, const tg_report_run *r) {
+  tg_html_count(out, r->path_clamps);
+}
+
+static bool normalises_paths(const tg_report_run *r) {
+  return strncmp(r->config->optimizer_name, "gsgd", 4) == 0 &&
+         strcmp(r->config->optimizer_gsgd_norm, "published") == 0;
+}
+
 static bool is_synthetic(const tg_report_run *r) {
   return strcmp(r->config->data_name, "synthetic") == 0;
 }
@@ -83,6 +96,12 @@ static const note notes[] = {
     {corrects_nothing, NULL, "r was 0 throughout: this is ASGD under another name."},
     {had_nonfinite, tell_nonfinite, "gradients that were not finite were not applied."},
     {dropped_gradients, tell_dropped, "gradients were dropped, as the rule says."},
+    {clamped_paths, tell_clamps,
+     "skeletons' ratios or denominators were kept in limits (optimizer.gsgd.clamp): those updates "
+     "are not what path gradients ask for."},
+    {normalises_paths, NULL,
+     "optimizer.gsgd.norm=published: path gradients times norms of weights. This is not exact "
+     "G-SGD, and rescaled units do matter."},
     {is_synthetic, NULL, "synthetic data. The error says that training works, and no more."},
     {is_limited, NULL, "a part of the data set only: not comparable with published figures."},
     {is_held_out, NULL,

@@ -48,7 +48,7 @@ typedef struct tg_report_run {
   /* The end line; ended is false, and the rest is missing, where there is none. */
   bool ended;
   tg_report_point end;
-  double server_busy, nonfinite, dropped;
+  double server_busy, nonfinite, dropped, path_clamps;
   char *weights_hash;
   uint64_t *histogram; /* [bins] pushes of each staleness */
   size_t bins;

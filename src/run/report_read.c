@@ -14,7 +14,7 @@ enum { MAX_BINS = 1 << 20 };
 typedef struct line {
   tg_report_point point;
   double ranks, workers, threads, parameters, memory, train_samples, pushes, compute_s, wait_s,
-      network_s, bytes, server_busy, nonfinite, dropped;
+      network_s, bytes, server_busy, nonfinite, dropped, path_clamps;
   const char *kind, *split, *version, *mpi, *host, *device, *weights_hash;
   json_t *histogram;
 } line;
@@ -55,6 +55,7 @@ static const field fields[] = {
     {"bytes", COUNT, offsetof(line, bytes)},
     {"nonfinite", COUNT, offsetof(line, nonfinite)},
     {"dropped", COUNT, offsetof(line, dropped)},
+    {"path_clamps", COUNT, offsetof(line, path_clamps)},
     {"server_busy", SIZE, offsetof(line, server_busy)},
     {"weights_hash", TEXT, offsetof(line, weights_hash)},
     {"staleness_histogram", LIST, offsetof(line, histogram)},
@@ -146,7 +147,7 @@ void tg_report_forget_end(tg_report_run *run) {
   forget_workers(run);
   run->ended = false;
   run->end = (tg_report_point){NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN};
-  run->server_busy = run->nonfinite = run->dropped = NAN;
+  run->server_busy = run->nonfinite = run->dropped = run->path_clamps = NAN;
   free(run->weights_hash);
   free(run->histogram);
   run->weights_hash = NULL;
@@ -172,6 +173,7 @@ static tg_status take_start(tg_report_run *run, const line *l) {
 static tg_status take_train(tg_report_run *run, const line *l) {
   run->nonfinite = l->nonfinite;
   run->dropped = l->dropped;
+  run->path_clamps = l->path_clamps;
   return add_point(&run->train, &l->point);
 }
 
@@ -210,6 +212,7 @@ static tg_status take_end(tg_report_run *run, const line *l) {
   run->server_busy = l->server_busy;
   run->nonfinite = l->nonfinite;
   run->dropped = l->dropped;
+  run->path_clamps = l->path_clamps;
   return keep_text(&run->weights_hash, l->weights_hash);
 }
 

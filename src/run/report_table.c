@@ -73,6 +73,7 @@ static void cell_lr(const sheet *s, const tg_report_run *r) {
   fprintf(s->out, "%g, ", c->optimizer_lr);
   tg_html_text(s->out, c->optimizer_name);
   if (has_momentum(c)) fprintf(s->out, " %g", c->optimizer_momentum);
+  if (strncmp(c->optimizer_name, "gsgd", 4) == 0) fprintf(s->out, " (%s)", c->optimizer_gsgd_norm);
   if (c->optimizer_weight_decay > 0) fprintf(s->out, ", decay %g", c->optimizer_weight_decay);
   for (uint32_t i = 0; i < c->optimizer_schedule.count; i++)
     fprintf(s->out, "%s%g", i ? ", " : "; steps at ", c->optimizer_schedule.item[i].epoch);

@@ -421,6 +421,7 @@ tg_comm_options tg_setup_comm(const tg_setup *s, tg_trace *trace, tg_compute *co
                            .piece = (size_t)c->run_piece_bytes / sizeof(float),
                            .share =
                                c->transport_shared_memory && s->rule->scheme == TG_SCHEME_ASYNC,
+                           .whole = s->optimizer.whole != NULL,
                            .timeout_s = c->run_timeout_s,
                            .trace = trace,
                            .sim = {.order = order_of(c->sim_order),

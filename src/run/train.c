@@ -9,6 +9,7 @@
 #include "run/job.h"
 #include "tardigrad/forecast.h"
 #include "tardigrad/log.h"
+#include "tardigrad/paths.h"
 #include "tardigrad/report.h"
 
 /* ---- what is written down ---- */
@@ -52,6 +53,7 @@ static tg_record record_of(const tg_job *job, const tg_msg *in, const tg_server_
                      .local_steps = event->local_steps,
                      .consensus = event->consensus,
                      .late_s = late,
+                     .path_clamps = tg_paths_clamped(job->setup.outline->paths),
                      .sim_s = job->comm && job->world->size == 1 ? in->sent_s : -1};
 }
 
@@ -128,7 +130,8 @@ static tg_status open_records(tg_job *job) {
                                  .workers = s->workers,
                                  .every = (uint64_t)c->metrics_every,
                                  .epochs = c->train_epochs,
-                                 .own_weights = tg_rule_owns_weights(s->rule)};
+                                 .own_weights = tg_rule_owns_weights(s->rule),
+                                 .in_paths = s->optimizer.path_step != NULL};
   return tg_recorder_create(&options, &job->recorder);
 }
 

@@ -73,6 +73,10 @@ row 78 'run.name' train ok.yaml run.name=a/b
 row 78 'run.name' train ok.yaml run.name=
 row 78 "mpl" train ok.yaml model.name=mpl
 row 78 "resnet21" train ok.yaml model.name=resnet21
+row 78 'model.norm=path: model.name=mlp has no batch norm' train ok.yaml model.norm=path
+row 78 "model.norm: 'layer' is not one of batch.path" train ok.yaml model.norm=layer
+row 78 'model.norm=path: optimizer.name=shampoo moves' train ok.yaml model.name=resnet20 model.norm=path optimizer.name=shampoo
+row 78 'model.norm=path: sync.codec=signsgd has no sign' train ok.yaml model.name=resnet20 model.norm=path transport.name=sim sync.rule=ssgd sync.codec=signsgd
 row 78 "asdg" train ok.yaml sync.rule=asdg
 row 78 "optimizer" train ok.yaml optimizer.name=sdg
 row 78 "data set" train ok.yaml data.name=cifar11

@@ -77,18 +77,29 @@ typedef struct setting {
 static const setting settings[] = {
     {.rule = "ssgd", .lr = 0.01f, .skeleton = TG_SKELETON_ONES},
     {.rule = "sgd", .norm = true, .lr = 0.01f, .decay = 1e-3f, .skeleton = TG_SKELETON_SIGNS},
-    {.rule = "asgd", .has_bak = true, .lr = 0.02f, .decay = 1e-3f, .clamp = 0.999, .shift = 1},
-    {.rule = "dc-asgd-a", .in_paths = true, .has_bak = true, .lr = 0.01f, .decay = 1e-4f},
+    {.rule = "asgd",
+     .has_bak = true,
+     .lr = 0.02f,
+     .decay = 1e-3f,
+     .clamp = 0.9999,
+     .shift = 1,
+     .skeleton = TG_SKELETON_ONES},
+    {.rule = "dc-asgd-a", .in_paths = true, .has_bak = true, .lr = 0.005f, .decay = 1e-4f},
     {.rule = "dc-asgd-a",
      .in_paths = true,
      .has_bak = true,
      .norm = true,
-     .clamp = 0.99,
+     .clamp = 0.9999,
      .lr = 0.02f,
      .skeleton = TG_SKELETON_SIGNS},
-    {.rule = "dc-asgd-a", .has_bak = true, .in_pieces = true, .lr = 0.01f, .decay = 1e-3f},
-    {.rule = "dc-asgd-c", .in_paths = true, .has_bak = true, .lr = 0.01f, .clamp = 0.5},
-    {.rule = "dc-asgd-c", .has_bak = true, .norm = true, .lr = 0.01f, .shift = 3},
+    {.rule = "dc-asgd-a", .has_bak = true, .in_pieces = true, .lr = 0.005f, .decay = 1e-3f},
+    {.rule = "dc-asgd-c", .in_paths = true, .has_bak = true, .lr = 0.005f, .clamp = 0.5},
+    {.rule = "dc-asgd-c",
+     .has_bak = true,
+     .norm = true,
+     .lr = 0.005f,
+     .shift = 3,
+     .skeleton = TG_SKELETON_SIGNS},
     {.rule = "asgd", .has_bak = true, .vanishes = true, .lr = 1e-6f, .clamp = 0.95},
 };
 enum { SETTINGS = sizeof settings / sizeof *settings };
@@ -106,7 +117,7 @@ static tg_hyper hyper_of(const setting *s, const tg_optimizer *optimizer, uint64
                                  .path_compensate = s->in_paths};
   bool adaptive = optimizer->default_epsilon > 0;
   return (tg_hyper){.lr = adaptive ? s->lr / 20 : s->lr,
-                    .lambda = 2,
+                    .lambda = 0.2f,
                     .mean_square_decay = 0.95f,
                     .epsilon = 1e-7f,
                     .momentum = 0.9f,
@@ -204,7 +215,8 @@ static void near(const char *what, const char *sum, double have, double want) {
                 have, want);
 }
 
-static void same_sums(const side *here, const side *there, const setting *of, const char *what) {
+static void same_sums(const side *here, const side *there, const setting *of, bool few,
+                      const char *what) {
   tg_update_sums have;
   const tg_update_sums *want = here->sums;
   uint64_t clamped = 0;
@@ -224,7 +236,7 @@ static void same_sums(const side *here, const side *there, const setting *of, co
   ck_assert_msg(clamped == tg_paths_clamped(here->paths), "%s: %llu kept in limits, must be %llu",
                 what, (unsigned long long)clamped,
                 (unsigned long long)tg_paths_clamped(here->paths));
-  ck_assert_msg(of->clamp < 0.9 || clamped > 0, "%s: nothing was kept in limits", what);
+  ck_assert_msg(of->clamp < 0.9 || clamped > 0 || few, "%s: nothing was kept in limits", what);
 }
 
 static void start_vectors(const tg_graph *g, const setting *of, float *start[VECTORS]) {
@@ -232,7 +244,12 @@ static void start_vectors(const tg_graph *g, const setting *of, float *start[VEC
   MUST(tg_paths_create(g, &paths));
   MUST(tg_paths_check(paths, "test"));
   for (int i = 0; i < VECTORS; i++) start[i] = calloc(g->n + of->shift, sizeof(float));
-  for (size_t i = 0; i < g->n; i++) start[W][of->shift + i] = random_number();
+  for (size_t i = 0; i < g->n; i++) {
+    float x = random_number();
+    /* Skeletons that stay as they are must not be near 0. */
+    if (of->skeleton == TG_SKELETON_NONE) x += x < 0 ? -0.5f : 0.5f;
+    start[W][of->shift + i] = x;
+  }
   MUST(tg_paths_init(paths, of->skeleton, start[W] + of->shift));
   for (size_t k = 0; of->vanishes && k < paths->count; k++)
     for (size_t j = 0; j < 2; j++) {
@@ -267,7 +284,7 @@ static void compare_updates(tg_device *d, const char *model, const char *name, c
              t);
     if (t < 3 || t == updates - 1) same(&here, &there, g->n, what);
   }
-  same_sums(&here, &there, of, what);
+  same_sums(&here, &there, of, updates < UPDATES, what);
   for (int i = 0; i < VECTORS; i++) free(start[i]);
   side_close(&here);
   side_close(&there);

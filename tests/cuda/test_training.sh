@@ -71,6 +71,20 @@ for optimizer in lars lamb shampoo; do
   [ $rc = 78 ] && grep -q "$optimizer.*server.device=cpu" <<<"$out" || fail "$optimizer on $device: exit $rc: $out"
   train sync.rule=asgd optimizer.name=$optimizer run.name=$optimizer server.device=cpu || fail "$optimizer on the host"
 done
+# Those in path space work there.
+for optimizer in gsgd gsgd-momentum gsgd-rmsprop gsgd-adam; do
+  keys=("optimizer.name=$optimizer" optimizer.lr=0.002 'model.hidden=[17,17]')
+  case $optimizer in
+    gsgd) keys+=(sync.rule=ssgd) ;;
+    gsgd-momentum) keys+=(sync.rule=dc-asgd-a sync.compensation=paths) ;;
+    gsgd-rmsprop) keys+=(sync.rule=dc-asgd-c optimizer.gsgd.norm=published) ;;
+    *) keys+=(sync.rule=asgd optimizer.gsgd.clamp=0.9) ;;
+  esac
+  for where in auto cpu; do
+    train "${keys[@]}" run.name="$optimizer-$where" server.device=$where || fail "$optimizer, $where"
+  done
+  same "$optimizer-auto" "$optimizer-cpu" "$optimizer, updates on the host"
+done
 # Gradients of the cpu, updates on the device.
 for where in cpu "$device"; do
   train sync.rule=dc-asgd-a device.name=cpu server.device="$where" run.name=updates-"$where" || fail "updates on $where"
@@ -100,6 +114,9 @@ for rule in dc-asgd-a xgrad easgd; do
 done
 mpi sync.rule=dc-asgd-a transport.shared_memory=false run.piece_bytes=4096 run.name=mpi-pieces || fail "mpi, in pieces"
 timeout 300 "$TARDIGRAD" -q replay runs/mpi-pieces || fail "mpi, in pieces: replay"
+keys=(optimizer.name=gsgd-momentum sync.rule=dc-asgd-a sync.compensation=paths server.device="$device" run.piece_bytes=4096)
+mpi "${keys[@]}" transport.shared_memory=false run.name=mpi-paths || fail "mpi, the server on the device, in path space"
+timeout 300 "$TARDIGRAD" -q replay runs/mpi-paths || fail "mpi, the server on the device, in path space: replay"
 mpi sync.rule=ssgd-backup server.device="$device" run.name=mpi-rounds || fail "mpi, rounds on the device"
 timeout 300 "$TARDIGRAD" -q replay runs/mpi-rounds || fail "mpi, rounds on the device: replay"
 mpi sync.rule=ssgd run.name=mpi-ssgd || fail "mpi, ssgd"
@@ -155,6 +172,9 @@ same nccl nccl-parts "ssgd by NCCL, stopped and resumed"
 summed clipped "MPI: sync.clip_norm" sync.clip_norm=0.5
 train sync.rule=ssgd sim.workers=2 sync.clip_norm=0.5 run.name=sim-clipped || fail "sim, clipped"
 same clipped sim-clipped "ssgd, clipped, over mpi and in the simulator"
+summed gsgd NCCL optimizer.name=gsgd
+train sync.rule=ssgd sim.workers=2 optimizer.name=gsgd server.device=cpu run.name=sim-gsgd || fail "sim, gsgd"
+same gsgd sim-gsgd "ssgd with gsgd by NCCL and in the simulator"
 summed lars "MPI: the optimizer works on whole tensors" optimizer.name=lars
 train sync.rule=ssgd sim.workers=2 optimizer.name=lars server.device=cpu run.name=sim-lars || fail "sim, lars"
 same lars sim-lars "ssgd with lars over mpi and in the simulator"

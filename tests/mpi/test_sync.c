@@ -216,7 +216,7 @@ START_TEST(notices_other_weights) {
   seen s = {0};
   ck_ok(sync_open(&o, "mpi", world.rank > 0 ? (uint32_t)world.rank - 1 : 0, world.rank > 0, &run));
   if (world.rank == 2) tg_sync_state_of(run.sync).w[3] = 2.5f;
-  tg_observer observer = {.self = &s, .handled = see, .cut = see_cut};
+  tg_observer observer = seen_by(&s);
   ck_assert_int_eq(sync_go(&run, world.rank == 0 ? &observer : NULL), TG_EDIVERGED);
   ck_assert_ptr_nonnull(
       strstr(tg_status_message(), "worker 1 (rank 2) has other weights than rank 0"));

@@ -160,8 +160,8 @@ static bool is_skeleton(const net *x, int l, size_t position) {
   return false;
 }
 
-/* Chosen paths are paths, as many as the rank, and independent; every weight that is no skeleton,
- * and every bias, is in exactly one. */
+/* Chosen paths are paths, as many as the rank, and independent; skeletons are centres; every weight
+ * that is no skeleton, and every bias, is in exactly one. */
 static void check_basis(const net *x, size_t rank) {
   size_t count, *uses = calloc(x->n, sizeof *uses);
   double *all = all_paths(x, &count);
@@ -176,7 +176,7 @@ static void check_basis(const net *x, size_t rank) {
   for (int l = 1; l <= x->block.count; l++) {
     const tg_path_layer *y = &x->layer[l - 1];
     for (size_t k = y->offset; k < y->offset + y->out * y->in * y->taps; k++)
-      ck_assert(is_skeleton(x, l, k) || uses[k] == 1);
+      ck_assert(is_skeleton(x, l, k) ? (k - y->offset) % y->taps == y->taps / 2 : uses[k] == 1);
     for (size_t o = 0; o < y->out && y->bias != TG_NOWHERE; o++)
       ck_assert_uint_eq(uses[y->bias + o], 1);
   }

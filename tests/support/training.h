@@ -29,7 +29,9 @@ static inline void make_batches(batch out[BATCHES]) {
     }
 }
 
+/* name: of a model, or "<model>+path" with Path-BN. */
 static inline tg_graph *make_model(const char *name, int64_t size) {
+  char model[32];
   const int64_t hidden[] = {48, 31};
   tg_model_options o = {.channels = CHANNELS,
                         .height = SIDE,
@@ -37,9 +39,11 @@ static inline tg_graph *make_model(const char *name, int64_t size) {
                         .classes = CLASSES,
                         .batch = size,
                         .hidden = hidden,
-                        .hidden_count = 2};
+                        .hidden_count = 2,
+                        .norm = strchr(name, '+') ? TG_NORM_PATH : TG_NORM_BATCH};
   tg_graph *g = NULL;
-  MUST(tg_model_build(name, &o, &g));
+  snprintf(model, sizeof model, "%.*s", (int)strcspn(name, "+"), name);
+  MUST(tg_model_build(model, &o, &g));
   return g;
 }
 
