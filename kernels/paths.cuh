@@ -42,7 +42,7 @@ __device__ __forceinline__ float value_of(const Tables &t, const Layer &y, int w
 
 /* What is divided by: with a clamp not nearer to 0 than tiny, and counted. */
 __device__ __forceinline__ float nonzero(float tiny, float c, int uses, double &clamped) {
-  if (fabsf(c) >= tiny) return c;
+  if (!(fabsf(c) < tiny)) return c;
   clamped += uses;
   return c < 0 ? -tiny : tiny;
 }
