@@ -4,7 +4,7 @@ PACKAGES_SMPI := libsimgrid-dev
 SIMGRID_HOME ?= $(patsubst %/bin/smpicc,%,$(shell command -v smpicc 2>/dev/null))
 SMPI := $(if $(SIMGRID_HOME),$(BUILD)/smpi/simulate.so)
 # What carries, handles and applies gradients; bench/simulate.c stands in for the rest.
-SMPI_SOURCES := $(filter-out src/dist/pause_mpi.c,$(sort $(wildcard $(foreach f,core dist rules optim codecs,src/$(f)/*.c)))) src/backend/update.c src/backend/cpu_symmetric.c \
+SMPI_SOURCES := $(filter-out src/dist/pause_mpi.c,$(sort $(wildcard $(foreach f,core dist rules optim codecs paths,src/$(f)/*.c)))) src/backend/update.c src/backend/cpu_symmetric.c \
   bench/simulate.c bench/simulate_smpi.c
 # What calibrates and checks it: the same driver under mpirun, and benchmarks.
 SMPI_BESIDE := $(addprefix $(BUILD)/bench/,simulate simulate_calibrate bench_update bench_step)
