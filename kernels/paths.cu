@@ -65,7 +65,7 @@ __device__ double sum_of(const Tables &t, const Block &b, uint32_t j, const Vect
 __device__ float ratio_of(const Step &s, float v, float step, double &clamped) {
   double by = nonzero(s.tiny, v, 1, clamped);
   double ratio = __dsub_rn(1, __ddiv_rn(__dmul_rn(s.h.lr, step), by));
-  if (s.least > 0 && !(ratio >= s.least && ratio <= s.most)) {
+  if (s.least > 0 && (ratio < s.least || ratio > s.most)) {
     clamped += 1;
     ratio = ratio > s.most ? s.most : s.least;
   }

@@ -110,6 +110,9 @@ typedef struct tg_record {
   double epoch, lr, loss_sum, correction_ratio, compute_s, wait_s, network_s, sim_s;
   double comm_s, exposed_s; /* as in tg_msg: overlap is 1 - exposed_s / comm_s, over sums */
 } tg_record;
+/* tg_recorder_clamps - tg_paths_clamped of this process, where it is known better than from the
+ * last push. */
+void tg_recorder_clamps(tg_recorder *r, uint64_t so_far);
 TG_CHECKED tg_status tg_recorder_push(tg_recorder *r, const tg_record *record);
 TG_CHECKED tg_status tg_recorder_evaluated(tg_recorder *r, uint64_t update, double epoch,
                                            double loss_sum, uint64_t correct, uint64_t samples);

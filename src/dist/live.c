@@ -52,6 +52,12 @@ static void tell_clamped(tg_live *l) {
   if (l->whole && l->device->backend->whole_clamped) tg_paths_tell_clamped(l->paths, l->clamped);
 }
 
+tg_status tg_live_clamped(tg_live *l) {
+  if (!l->device) return TG_OK;
+  tell_clamped(l);
+  return fetch_clamped(l);
+}
+
 tg_status tg_live_fetch(tg_live *l) {
   TG_TRY(fetch_clamped(l));
   for (size_t i = 0; i < l->count; i++)

@@ -30,6 +30,8 @@ void tg_live_close(tg_live *l);
 /* tg_live_add - gives `host` [n], which stays the caller's, a live vector; *out. */
 TG_CHECKED tg_status tg_live_add(tg_live *l, float *host, float **out);
 TG_CHECKED tg_status tg_live_fetch(tg_live *l);
+/* tg_live_clamped - brings tg_paths_clamped up to date but for the last update: nothing waits. */
+TG_CHECKED tg_status tg_live_clamped(tg_live *l);
 TG_CHECKED tg_status tg_live_store(tg_live *l);
 /* tg_live_take - *g, which points at element span.lo in host memory, becomes a copy on the device;
  * on the host it stays. Valid until the next call for the same span. */

@@ -1,4 +1,5 @@
 /* sync.c - the synchronous loop. */
+#include "tardigrad/paths.h"
 #include "tardigrad/sync.h"
 
 #include <stdlib.h>
@@ -20,6 +21,7 @@ enum {
   ROW_WAIT_S,
   ROW_COMM_S,
   ROW_BAD,
+  ROW_CLAMPED,
   ROW_FIELDS
 };
 
@@ -62,6 +64,7 @@ static tg_status compute_one(tg_sync *y, uint32_t worker) {
   mine[ROW_COMPUTE_S] = tg_clock_s() - began;
   mine[ROW_WAIT_S] = y->wait_s;
   mine[ROW_COMM_S] = tg_in_step_shared(&y->in) && !o->group ? y->wait_s : 0;
+  if (o->layout.paths) mine[ROW_CLAMPED] = (double)tg_paths_clamped(o->layout.paths);
   mine[ROW_BAD] = (out.flags & TG_FLAG_NONFINITE) != 0;
   if (out.bytes) tg_coded_keep(&y->coded, worker);
   if (o->count == 1) return TG_OK; /* it is summed where it lies */
@@ -114,6 +117,7 @@ static tg_status apply(tg_sync *y, tg_server_event *event) {
                           y->live.device ? NULL : &sums));
     if (u.optimizer->whole)
       TG_TRY(tg_live_whole(&y->live, &u, &y->in.o.layout, y->x, y->live.device ? NULL : &sums));
+    TG_TRY(tg_live_clamped(&y->live));
   }
   tg_fold_apply(y->in.o.folds, y->in.o.fold_count, y->s, y->state.b);
   y->in.update++;
@@ -148,6 +152,10 @@ static tg_status update(tg_sync *y, tg_server_event *event) {
   double began = tg_clock_s();
   TG_TRY(tg_in_step_reduce(in, y->x, summed(y), y->scalars, y->scalar_count));
   uint64_t bad = bad_gradients(y);
+  y->wait_s = tg_clock_s() - began;
+  /* Who makes no update hears from a worker what its were like. */
+  if (!holds_weights(y) && in->o.layout.paths)
+    tg_paths_tell_clamped(in->o.layout.paths, (uint64_t)row(y, 0)[ROW_CLAMPED]);
   y->state.step++;
   in->nonfinite += bad;
   if (bad == 0) {
@@ -238,11 +246,11 @@ static tg_status step(tg_sync *y) {
   if (checkpoint) TG_TRY(publish(y));
   TG_TRY(tell_pushes(y, event, checkpoint));
   if (diverged || in->nonfinite > y->in.o.max_nonfinite) return cut_short(y, TG_EDIVERGED);
+  if (evaluates) TG_TRY(evaluate(y, event, last));
   /* Every rank has made all updates for itself: seldom enough they are compared. */
   bool alike = true;
   if (evaluates && !in->o.group && !y->live.device) TG_TRY(tg_in_step_alike(in, y->w, &alike));
   if (!alike) return cut_short(y, TG_EDIVERGED);
-  if (evaluates) TG_TRY(evaluate(y, event, last));
   return stop && !last ? cut_short(y, TG_EPREEMPTED) : TG_OK;
 }
 

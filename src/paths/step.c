@@ -258,7 +258,8 @@ static void put_back(const pass *x) {
 static float ratio_of(const pass *x, float v, float step) {
   double least = x->u->hyper.keys.path_clamp,
          ratio = 1 - (double)x->u->hyper.lr * step / nonzero(x, v);
-  if (least > 0 && !(ratio >= least && ratio <= 1 / least)) {
+  /* What is no number stays none, and is seen. */
+  if (least > 0 && (ratio < least || ratio > 1 / least)) {
     x->work->clamped++;
     ratio = ratio > 1 / least ? 1 / least : least;
   }

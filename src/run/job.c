@@ -113,6 +113,7 @@ tg_status tg_job_save(tg_job *job) {
   tg_ckpt_content content = {0};
   const tg_transport *transport = job->setup.transport;
   TG_TRY(tg_job_fetch(job));
+  tg_recorder_clamps(job->recorder, tg_paths_clamped(job->setup.outline->paths));
   if (job->server && job->setup.coder && transport->collect)
     TG_TRY(transport->collect(job->comm, true));
   tg_status status = content_of(job, &state, &content);

@@ -87,6 +87,10 @@ static tg_status make_nets(probing *p) {
 }
 
 static tg_status prepare(probing *p) {
+  if (strcmp(p->config->sync_compensation, "paths") == 0)
+    TG_FAIL(TG_ECONFIG,
+            "probe: sync.compensation=paths: what is measured is compensations of weights: add "
+            "sync.compensation=weights");
   TG_TRY(tg_setup_create(p->config, 1, &p->setup));
   const tg_graph *graph = p->setup.outline->graph;
   const tg_config *c = p->config;

@@ -185,6 +185,11 @@ static void show_progress(tg_recorder *r, uint64_t update, double epoch) {
                   all > 0 ? mass / all : 0.0, left);
 }
 
+void tg_recorder_clamps(tg_recorder *r, uint64_t so_far) {
+  if (so_far > r->path_clamps) r->count[PATH_CLAMPS] += so_far - r->path_clamps;
+  if (so_far > r->path_clamps) r->path_clamps = so_far;
+}
+
 tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
   if (!x->applied && !x->late) {
     r->count[NONFINITE] += x->nonfinite;
@@ -203,8 +208,7 @@ tg_status tg_recorder_push(tg_recorder *r, const tg_record *x) {
     r->count[WINDOW_LATE]++;
     return TG_OK;
   }
-  r->count[PATH_CLAMPS] += x->path_clamps - r->path_clamps;
-  r->path_clamps = x->path_clamps;
+  tg_recorder_clamps(r, x->path_clamps);
   uint64_t bin = x->staleness < TG_STALENESS_BINS - 1 ? x->staleness : TG_STALENESS_BINS - 1;
   histogram(r)[bin]++;
   if (r->options.own_weights && x->partner != x->worker) bytes(r)[x->partner] += x->bytes;

@@ -287,6 +287,7 @@ static tg_status run_legs(tg_replaying *r) {
   TG_TRY(load_weights(r, 0, r->w, r->b));
   TG_TRY(tg_setup_coder(&r->setup, 0, r->setup.workers));
   for (r->at = 0; r->at < r->legs; r->at++) {
+    if (r->at + 1 < r->legs && r->leg[r->at].records <= r->handled) continue;
     r->config->train_epochs = r->leg[r->at].epochs;
     status = gossip ? run_gossip(r) : run_server(r);
     bool goes_on = status == TG_OK || status == TG_EPREEMPTED;

@@ -53,7 +53,10 @@ static tg_paired pair(const tg_report_group *a, const tg_report_group *b) {
 
 static tg_chance judge(const tg_report_set *s, const entry *a, const entry *b) {
   bool again = is_asgd_again(s, a->group, b->group) || is_asgd_again(s, b->group, a->group);
-  return again ? TG_CHANCE : pair(a->group, b->group).chance;
+  tg_paired p = pair(a->group, b->group);
+  if (again) return TG_CHANCE;
+  /* Groups are ordered by all their seeds: on those in common b may be the better one. */
+  return p.chance == TG_NOT_CHANCE && p.mean < 0 ? TG_UNKNOWN : p.chance;
 }
 
 static void tell_error(FILE *out, const entry *e) {
@@ -71,7 +74,7 @@ static void tell_kind(FILE *out, const tg_report_set *s, const entry *list, size
   static const char *const heads[] = {
       [TG_CHANCE] = " No better than chance: ",
       [TG_NOT_CHANCE] = " Worse, and not by chance: ",
-      [TG_UNKNOWN] = " Worse, but without two seeds in common, so nothing is established: "};
+      [TG_UNKNOWN] = " Worse, but nothing is established on seeds in common: "};
   const char *glue = heads[wanted];
   for (size_t i = 1; i < n; i++) {
     if (judge(s, &list[0], &list[i]) != wanted) continue;

@@ -73,7 +73,7 @@ for optimizer in lars lamb shampoo; do
 done
 # Those in path space work there.
 for optimizer in gsgd gsgd-momentum gsgd-rmsprop gsgd-adam; do
-  keys=(optimizer.name="$optimizer" optimizer.lr=0.002 model.hidden=17,17)
+  keys=(optimizer.name="$optimizer" optimizer.lr=0.002 'model.hidden=17,17')
   case $optimizer in
     gsgd) keys+=(sync.rule=ssgd) ;;
     gsgd-momentum) keys+=(sync.rule=dc-asgd-a sync.compensation=paths) ;;

@@ -263,7 +263,7 @@ START_TEST(chance_is_what_a_confidence_interval_says) {
   /* 12.706 standard deviations over sqrt 2, of 1.0 and 0.2, and of 4.0 and 4.1. */
   page_has(page, "No better than chance: asgd (+0.60 \xC2\xB1 5.08).");
   page_has(page, "Worse, and not by chance: ssgd (+4.05 \xC2\xB1 0.64).");
-  page_has(page, "without two seeds in common, so nothing is established: dc-asgd-c (+4.50).");
+  page_has(page, "Worse, but nothing is established on seeds in common: dc-asgd-c (+4.50).");
   page_has(page, "<strong>dc-asgd-c</strong> against asgd: +3.90, and chance whatever the seeds "
                  "say, for r = 1e-05.");
   page_has(page, "dc-asgd-a <small>2 seeds</small></th><td>10.50 "
