@@ -1,5 +1,4 @@
 /* sync.c - the synchronous loop. */
-#include "tardigrad/paths.h"
 #include "tardigrad/sync.h"
 
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 #include "dist/in_step.h"
 #include "dist/live.h"
 #include "tardigrad/arena.h"
+#include "tardigrad/paths.h"
 
 /* What is summed beside the gradients: requests to stop, then one row per worker. Each row has one
  * writer, so its sums are exact. */
